@@ -1,0 +1,93 @@
+"""Every way the service says no. Knows no HTTP framework: a status is only a property of the class."""
+
+from typing import ClassVar
+
+
+class GemmuleError(Exception):
+    """The root of the tree. `str(error)` is one clear sentence that may be shown to a client."""
+
+    status: ClassVar[int] = 500
+    """The HTTP status."""
+    code: ClassVar[str] = "internal_error"
+    """A stable word that programs compare (OpenAI's `error.code`)."""
+    kind: ClassVar[str] = "server_error"
+    """The coarse class (OpenAI's `error.type`)."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class BadRequest(GemmuleError):
+    """The request can never succeed as it is."""
+
+    status = 400
+    code = "invalid_request"
+    kind = "invalid_request_error"
+
+
+class ContextOverflow(BadRequest):
+    """Prompt and output do not fit the model's context, or the KV cache as a whole."""
+
+    code = "context_length_exceeded"
+
+
+class NotFound(GemmuleError):
+    """The request names something which is not served here."""
+
+    status = 404
+    code = "not_found"
+    kind = "invalid_request_error"
+
+
+class QueueFull(GemmuleError):
+    """The bounded queue is full; a later try may succeed."""
+
+    status = 503
+    code = "queue_full"
+    kind = "overloaded_error"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(GemmuleError):
+    """The model is still being loaded."""
+
+    status = 503
+    code = "not_ready"
+    kind = "unavailable_error"
+
+
+class Draining(GemmuleError):
+    """The process is shutting down and takes no new work."""
+
+    status = 503
+    code = "draining"
+    kind = "unavailable_error"
+
+
+class StepFailed(GemmuleError):
+    """A step of the engine failed; every request that took part in it ends."""
+
+    code = "step_failed"
+
+
+class SettingsError(GemmuleError):
+    """A setting is unknown or out of range: a start-up failure of one line."""
+
+    code = "bad_setting"
+
+
+class ModelFileError(GemmuleError):
+    """A model file is truncated, corrupted or of a kind not supported: a start-up failure of one line."""
+
+    code = "bad_model_file"
+
+
+class StartupError(GemmuleError):
+    """The process cannot start for a reason outside the model: a port in use, a missing file."""
+
+    code = "startup_failed"
