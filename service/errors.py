@@ -1,4 +1,5 @@
 """Every way the service says no. Knows no HTTP framework: a status is only a property of the class."""
+# ruff: noqa: N818  (the names say what happened; "Error" after each would say nothing more)
 
 from typing import ClassVar
 
@@ -27,6 +28,25 @@ class BadRequest(GemmuleError):
     kind = "invalid_request_error"
 
 
+class UnknownField(BadRequest):
+    """The body holds a field that the API does not have."""
+
+    code = "unknown_parameter"
+
+
+class Unsupported(BadRequest):
+    """A field of the API which this server does not act on, and must not ignore."""
+
+    code = "unsupported_parameter"
+
+
+class BodyTooLarge(BadRequest):
+    """The request body is longer than the limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
 class ContextOverflow(BadRequest):
     """Prompt and output do not fit the model's context, or the KV cache as a whole."""
 
@@ -39,6 +59,12 @@ class NotFound(GemmuleError):
     status = 404
     code = "not_found"
     kind = "invalid_request_error"
+
+
+class UnknownModel(NotFound):
+    """The request names another model than the served ones."""
+
+    code = "model_not_found"
 
 
 class QueueFull(GemmuleError):
