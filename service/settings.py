@@ -1,0 +1,106 @@
+"""The settings: flat, typed, documented. Flags win over GEMMULE_* variables, which win over the defaults.
+
+Knows no command line and no file format; nothing is read at import time.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ByteSize, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.errors import SettingsError
+
+ENV_PREFIX = "GEMMULE_"
+
+# Kubernetes gives every container variables for each Service of its namespace; one called "gemmule" would
+# otherwise make the pods it selects fail at start.
+_KUBERNETES_LINK = re.compile(r"(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_ADDR|_PORT|_PROTO)?)")
+
+
+class Settings(BaseSettings):
+    """One start of the service."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
+    )
+
+    model: str = Field("smollm2-135m-instruct", description="GGUF file, or the name of a pulled demo model.")
+    served_name: str | None = Field(
+        None, min_length=1, description="Model name in requests and responses (default: the file's name)."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
+    threads: int | None = Field(None, ge=1, le=1024, description="Threads of the team (default: the usable cores).")
+    ctx: int | None = Field(None, ge=32, description="Tokens of context per request (default: the model's).")
+    max_batch: int = Field(32, ge=1, le=1024, description="Sequences in one step.")
+    max_step_tokens: int = Field(512, ge=1, le=65536, description="Tokens in one step, prefill and decode together.")
+    kv_memory: ByteSize | None = Field(
+        None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
+    )
+    max_queue: int = Field(256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503.")
+    isa: str | None = Field(None, description="Best rung of the ISA ladder to use, e.g. neon_dotprod.")
+    cache: Path | None = Field(None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")
+    max_body: ByteSize = Field(ByteSize(4 << 20), gt=0, description="Largest request body, e.g. 4MiB.")
+    keep_alive_s: float = Field(75.0, gt=0, le=3600, description="Seconds an idle HTTP connection stays open.")
+    drain_s: float = Field(30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of a log line.")
+    log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment comes in through load_settings, so that it can be injected and checked for unknown keys.
+        return (init_settings,)
+
+
+def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
+    """Flags whose value is None count as not given. Raises SettingsError with one line."""
+    from_environment = _from_environment(environ)
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings.model_validate({**from_environment, **given})
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, given)) from None
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for key, value in environ.items():
+        if not key.startswith(ENV_PREFIX):
+            continue
+        rest = key.removeprefix(ENV_PREFIX)
+        if _KUBERNETES_LINK.fullmatch(rest) or (rest == "PORT" and "://" in value):
+            continue
+        name = rest.lower()
+        if name not in Settings.model_fields or rest != rest.upper():
+            raise SettingsError(_unknown(key))
+        if value != "":  # an empty variable is one that is not set
+            values[name] = value
+    return values
+
+
+def _unknown(key: str) -> str:
+    known = [ENV_PREFIX + name.upper() for name in Settings.model_fields]
+    nearest = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)[0]
+    return f"unknown setting {key}; the nearest known one is {nearest}"
+
+
+def _one_line(error: ValidationError, flags: Mapping[str, object]) -> str:
+    problem = error.errors()[0]
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    if problem["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(name, list(Settings.model_fields), n=1, cutoff=0.0)[0]
+        return f"unknown setting {name}; the nearest known one is {nearest}"
+    shown = "--" + name.replace("_", "-") if name in flags else ENV_PREFIX + name.upper()
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{shown}={problem['input']!s}: {message}"

@@ -1,0 +1,88 @@
+"""Settings: precedence, typed errors of one line, unknown keys."""
+
+from pathlib import Path
+
+import pytest
+
+from service.errors import SettingsError
+from service.settings import Settings, load_settings
+
+
+def test_defaults_without_flags_and_environment() -> None:
+    settings = load_settings({}, {})
+    assert settings.port == 8080
+    assert settings.host == "127.0.0.1"
+    assert settings.threads is None
+    assert settings.kv_memory is None
+
+
+def test_at_most_25_settings_each_documented() -> None:
+    assert len(Settings.model_fields) <= 25
+    for name, field in Settings.model_fields.items():
+        assert (field.description or "").endswith("."), name
+
+
+def test_flags_win_over_environment_and_none_is_not_given() -> None:
+    environ = {"GEMMULE_PORT": "9000", "GEMMULE_THREADS": "3", "PATH": "/bin"}
+    settings = load_settings({"port": 9001, "threads": None}, environ)
+    assert settings.port == 9001
+    assert settings.threads == 3
+
+
+def test_types_of_environment_values() -> None:
+    environ = {"GEMMULE_KV_MEMORY": "512MiB", "GEMMULE_CACHE": "/c", "GEMMULE_DRAIN_S": "0.5", "GEMMULE_CTX": ""}
+    settings = load_settings({}, environ)
+    assert settings.kv_memory == 512 << 20
+    assert settings.cache == Path("/c")
+    assert settings.drain_s == 0.5
+    assert settings.ctx is None
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("GEMMULE_PROT", "GEMMULE_PORT"),
+        ("GEMMULE_MAX_BATCHES", "GEMMULE_MAX_BATCH"),
+        ("GEMMULE_THREAD", "GEMMULE_THREADS"),
+        ("GEMMULE_port", "GEMMULE_PORT"),
+    ],
+)
+def test_unknown_variable_names_the_nearest(key: str, nearest: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, {key: "1"})
+    assert str(caught.value) == f"unknown setting {key}; the nearest known one is {nearest}"
+
+
+def test_unknown_flag_names_the_nearest() -> None:
+    with pytest.raises(SettingsError, match="unknown setting thread; the nearest known one is threads"):
+        load_settings({"thread": 1}, {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "start"),
+    [
+        ({}, {"GEMMULE_PORT": "abc"}, "GEMMULE_PORT=abc: "),
+        ({}, {"GEMMULE_PORT": "70000"}, "GEMMULE_PORT=70000: "),
+        ({"max_batch": 0}, {}, "--max-batch=0: "),
+        ({"kv_memory": "lots"}, {}, "--kv-memory=lots: "),
+        ({"drain_s": float("nan")}, {}, "--drain-s=nan: "),
+        ({}, {"GEMMULE_LOG_FORMAT": "xml"}, "GEMMULE_LOG_FORMAT=xml: "),
+    ],
+)
+def test_bad_value_is_one_line_with_its_origin(flags: dict[str, object], environ: dict[str, str], start: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(flags, environ)
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+
+
+def test_kubernetes_service_links_are_not_settings() -> None:
+    environ = {
+        "GEMMULE_SERVICE_HOST": "10.0.0.1",
+        "GEMMULE_SERVICE_PORT": "8080",
+        "GEMMULE_SERVICE_PORT_HTTP": "8080",
+        "GEMMULE_PORT": "tcp://10.0.0.1:8080",
+        "GEMMULE_PORT_8080_TCP": "tcp://10.0.0.1:8080",
+        "GEMMULE_PORT_8080_TCP_ADDR": "10.0.0.1",
+    }
+    assert load_settings({}, environ).port == 8080
