@@ -1,0 +1,184 @@
+"""A program: a flat list of op records, their buffers in one arena, and the kernel slots they are charged to.
+
+Built once from a model's architecture, walked by the executor at every step. Knows no op and no model.
+
+    builder = ProgramBuilder()
+    x = builder.buffer("x", np.float32, (max_tokens, dim))
+    slot = KernelSlot("embed", "embedding_q8_0")
+    builder.op("embed", record=EMBEDDING, run=address, slots=(slot,), args={"out": x, "dim": dim})
+    program = builder.build()
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, OP_HEADER_BYTES, STEP, THREAD, Record, op_record
+
+__all__ = [
+    "OP_BYTES",
+    "OP_HEADER",
+    "OP_HEADER_BYTES",
+    "STEP",
+    "THREAD",
+    "Buffer",
+    "KernelSlot",
+    "Program",
+    "ProgramBuilder",
+    "Record",
+    "op_record",
+]
+
+ARENA_ALIGNMENT: Final = 4096
+# A buffer may be read up to this far past its end by full-width vector loads.
+BUFFER_TAIL_BYTES: Final = 2 * CACHE_LINE
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """A range of the arena: `shape` elements of `dtype` at `offset` bytes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from one index of the first axis to the next."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSlot:
+    """What one variant of an op is charged to. Equal slots share their counters.
+
+    A call moves `bytes_per_call + units * bytes_per_unit` bytes and does `operations_per_call +
+    units * operations_per_unit` operations (a multiply and an add are two), where `units` is what the op reports: rows
+    of the batch, as a rule.
+    """
+
+    op: str
+    kernel: str
+    bytes_per_call: int = 0
+    bytes_per_unit: int = 0
+    operations_per_call: int = 0
+    operations_per_unit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Immutable once built; `records` hold absolute addresses into `arena` and into what `kept` keeps alive."""
+
+    records: npt.NDArray[np.uint8]  # u8[num_ops, OP_BYTES], 64-byte aligned
+    arena: npt.NDArray[np.uint8]
+    op_names: tuple[str, ...]
+    slots: tuple[KernelSlot, ...]
+    buffers: Mapping[str, Buffer]
+    scratch_bytes: int  # thread-private bytes that some op asked for
+    kept: tuple[object, ...] = field(repr=False)
+
+    @property
+    def num_ops(self) -> int:
+        return len(self.op_names)
+
+    def address(self, buffer: Buffer) -> int:
+        return int(self.arena.ctypes.data) + buffer.offset
+
+    def view(self, buffer: Buffer) -> npt.NDArray[Any]:
+        """The buffer as an array, for tests and for looking inside a step."""
+        raw = self.arena[buffer.offset : buffer.offset + buffer.num_bytes]
+        return raw.view(buffer.dtype).reshape(buffer.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingOp:
+    name: str
+    record: Record
+    run: int
+    slots: tuple[int, int]
+    args: Mapping[str, int | float | Buffer]
+
+
+class ProgramBuilder:
+    """Collects buffers and ops, then lays them out. Used once."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, Buffer] = {}
+        self._arena_bytes = 0
+        self._ops: list[_PendingOp] = []
+        self._slots: dict[KernelSlot, int] = {}
+        self._scratch_bytes = 0
+        self._kept: list[object] = []
+
+    def buffer(self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Buffer:
+        """Reserve zeroed room in the arena, 64-byte aligned. Layers share a buffer by sharing the returned value."""
+        assert name not in self._buffers, f"buffer {name} exists"
+        assert all(size > 0 for size in shape), f"buffer {name} has shape {shape}"
+        made = Buffer(name, np.dtype(dtype), shape, self._arena_bytes)
+        self._buffers[name] = made
+        end = made.offset + made.num_bytes + BUFFER_TAIL_BYTES
+        self._arena_bytes = -(-end // CACHE_LINE) * CACHE_LINE
+        return made
+
+    def scratch(self, num_bytes: int) -> None:
+        """Ask for thread-private scratch; every thread gets the most that any op asked for."""
+        self._scratch_bytes = max(self._scratch_bytes, num_bytes)
+
+    def keep(self, *objects: object) -> None:
+        """Keep alive what addresses in op arguments point to: mappings, packed weights, compiled objects."""
+        self._kept.extend(objects)
+
+    def op(
+        self,
+        name: str,
+        *,
+        record: Record,
+        run: int,
+        slots: tuple[KernelSlot] | tuple[KernelSlot, KernelSlot],
+        args: Mapping[str, int | float | Buffer],
+    ) -> None:
+        """Append an op. `args` fills every argument field of `record`; a Buffer stands for its address."""
+        header = set(OP_HEADER.names or ())
+        fields = set(record.names or ()) - header
+        assert record.itemsize == OP_BYTES, f"record of {name} has {record.itemsize} bytes"
+        assert fields == set(args), f"op {name}: arguments {sorted(fields ^ set(args))} missing or unknown"
+        first, second = slots[0], slots[-1]
+        indices = (self._slot(first), self._slot(second))
+        self._ops.append(_PendingOp(name, record, run, indices, dict(args)))
+
+    def _slot(self, slot: KernelSlot) -> int:
+        return self._slots.setdefault(slot, len(self._slots))
+
+    def build(self) -> Program:
+        arena = _aligned_zeros(self._arena_bytes, ARENA_ALIGNMENT)
+        base = int(arena.ctypes.data)
+        records = _aligned_zeros(max(1, len(self._ops)) * OP_BYTES, CACHE_LINE)[: len(self._ops) * OP_BYTES]
+        for index, pending in enumerate(self._ops):
+            row = records[index * OP_BYTES : (index + 1) * OP_BYTES].view(pending.record)
+            row["run"], row["slots"], row["op_index"] = pending.run, pending.slots, index
+            for name, value in pending.args.items():
+                row[name] = base + value.offset if isinstance(value, Buffer) else value
+        return Program(
+            records=records.reshape(-1, OP_BYTES),
+            arena=arena,
+            op_names=tuple(pending.name for pending in self._ops),
+            slots=tuple(self._slots),
+            buffers=dict(self._buffers),
+            scratch_bytes=self._scratch_bytes,
+            kept=tuple(self._kept),
+        )
+
+
+def _aligned_zeros(num_bytes: int, alignment: int) -> npt.NDArray[np.uint8]:
+    raw = np.zeros(num_bytes + alignment, np.uint8)
+    start = -int(raw.ctypes.data) % alignment
+    return raw[start : start + num_bytes]
