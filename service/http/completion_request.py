@@ -1,0 +1,66 @@
+"""The body of POST /v1/completions: OpenAI's names. Knows no tokenizer: an id's range is checked further down."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from service.http.sampling_fields import MAX_COUNT, SamplingFields
+
+MAX_PROMPTS = 128
+DEFAULT_MAX_TOKENS = 16
+
+Prompt = str | tuple[int, ...]
+
+
+def _prompts(value: Any) -> Any:
+    """Text, texts, token ids or lists of token ids -> a tuple of prompts, none empty."""
+    if isinstance(value, str):
+        prompts: tuple[Prompt, ...] = (value,)
+    elif not isinstance(value, list):
+        raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
+    elif not value:
+        raise ValueError("must not be empty")
+    elif isinstance(value[0], int):
+        prompts = (_token_ids(value),)
+    elif isinstance(value[0], str):
+        if not all(isinstance(text, str) for text in value):
+            raise ValueError("must not mix strings with other values")
+        prompts = tuple(value)
+    else:
+        prompts = tuple(_token_ids(ids) for ids in value)
+    if len(prompts) > MAX_PROMPTS:
+        raise ValueError(f"at most {MAX_PROMPTS} prompts in one request, not {len(prompts)}")
+    if not all(prompts):
+        raise ValueError("must not be empty")
+    return prompts
+
+
+def _token_ids(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(token_id) is int for token_id in value):
+        raise ValueError("a list of token ids holds integers only")
+    if not all(0 <= token_id <= MAX_COUNT for token_id in value):
+        raise ValueError("a token id is not negative and below the vocabulary's size")
+    return tuple(value)
+
+
+class CompletionRequest(SamplingFields):
+    REFUSED: ClassVar[dict[str, tuple[object, ...]]] = SamplingFields.REFUSED | {
+        "best_of": (1,),
+        "echo": (False,),
+        "suffix": ("",),
+    }
+
+    prompt: Annotated[tuple[Prompt, ...], BeforeValidator(_prompts)] = Field(
+        description="A string, a list of strings, a list of token ids, or a list of such lists."
+    )
+    max_tokens: int | None = Field(
+        None, le=MAX_COUNT, description=f"Tokens to generate; {DEFAULT_MAX_TOKENS} if not given."
+    )
+    logprobs: int | None = Field(None, ge=0, le=20, description="Log probabilities, and this many alternatives each.")
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _at_least_one(cls, value: int | None) -> int | None:
+        if value is not None and value < 1:
+            raise ValueError(f"must be at least 1, not {value}: without 'echo' a completion of no tokens says nothing")
+        return value
