@@ -1,0 +1,164 @@
+"""The command line: arguments in, one clear line and a non-zero exit on failure. Knows no work itself.
+
+Everything heavy is imported inside the commands, so that `gemmule --help` answers at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from service.errors import GemmuleError
+
+USAGE_ERROR = 2
+
+app = typer.Typer(
+    name="gemmule",
+    help="LLM completion microservice for Arm servers, with micro-kernels generated from Python.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+kernels_app = typer.Typer(help="The micro-kernels.", no_args_is_help=True)
+app.add_typer(kernels_app, name="kernels")
+
+
+def main() -> None:
+    try:
+        sys.exit(app(prog_name="gemmule", standalone_mode=False) or 0)
+    except GemmuleError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has left (`gemmule kernels list | head`); nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        # A wrong flag: typer's own error, whose base class depends on the version of typer.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message(), USAGE_ERROR)
+
+
+def _fail(message: str, status: int) -> None:
+    if message:
+        print(f"gemmule: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"gemmule {version('gemmule')}")
+        raise typer.Exit
+
+
+@app.callback()
+def gemmule(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def serve(
+    model: Annotated[str | None, typer.Argument(help="GGUF file, or the name of a pulled demo model.")] = None,
+    served_name: Annotated[
+        str | None, typer.Option(help="Model name in requests and responses (default: the file's name).")
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[str | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
+    threads: Annotated[str | None, typer.Option(help="Threads of the team (default: the usable cores).")] = None,
+    ctx: Annotated[str | None, typer.Option(help="Tokens of context per request (default: the model's).")] = None,
+    max_batch: Annotated[str | None, typer.Option(help="Sequences in one step.")] = None,
+    max_step_tokens: Annotated[
+        str | None, typer.Option(help="Tokens in one step, prefill and decode together.")
+    ] = None,
+    kv_memory: Annotated[
+        str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
+    ] = None,
+    max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
+    isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")
+    ] = None,
+    max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,
+    keep_alive_s: Annotated[str | None, typer.Option(help="Seconds an idle HTTP connection stays open.")] = None,
+    drain_s: Annotated[str | None, typer.Option(help="Seconds that running requests get to end at shutdown.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="Least level of a log line.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="Log lines for people or for machines.")] = None,
+) -> int:
+    """Serve a model over HTTP. Every flag is also a GEMMULE_* variable; flags win."""
+    flags = dict(locals())
+    from service.app import serve as run
+    from service.settings import load_settings
+
+    return run(load_settings(flags, os.environ))
+
+
+@app.command()
+def pull(
+    name: Annotated[str | None, typer.Argument(help="Demo model (default: smollm2-135m-instruct).")] = None,
+) -> None:
+    """Fetch a demo model into the cache folder, checksummed."""
+    from service.pull import DEFAULT_MODEL
+    from service.pull import pull as fetch
+
+    print(fetch(name or DEFAULT_MODEL))
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
+    prompts: Annotated[str, typer.Option("-p", "--n-prompt", help="Prompt lengths to prefill; 0 for none.")] = "512",
+    gens: Annotated[str, typer.Option("-n", "--n-gen", help="Numbers of tokens to decode; 0 for none.")] = "128",
+    threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
+    repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
+    json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
+) -> None:
+    """Prefill and decode tokens/s, as llama-bench reports them. Lists are comma-separated: -p 64,512 -t 1,2."""
+    prompt_lengths = _numbers("-p", prompts)
+    gen_lengths = _numbers("-n", gens)
+    thread_counts = _numbers("-t", threads) if threads is not None else None
+    if thread_counts == ():
+        raise typer.BadParameter("-t wants at least one number above 0")
+
+    from service.bench import run_bench
+    from service.bench_report import as_json, as_table
+    from service.pull import resolve_model
+
+    rows = list(
+        run_bench(
+            resolve_model(model),
+            prompts=prompt_lengths,
+            gens=gen_lengths,
+            threads=thread_counts,
+            repetitions=repetitions,
+        )
+    )
+    if json:
+        print(as_json(rows))
+    else:
+        from rich.console import Console
+
+        Console().print(as_table(rows))
+
+
+def _numbers(flag: str, text: str) -> tuple[int, ...]:
+    """ "64,512" -> (64, 512); zeros, which stand for "none", are left out."""
+    numbers = []
+    for part in text.split(","):
+        if not part.strip().isdecimal() or int(part) > 1 << 20:
+            raise typer.BadParameter(f"{flag} wants numbers from 0 to {1 << 20}, like 64,512; not {text!r}")
+        numbers.append(int(part))
+    return tuple(number for number in numbers if number)
+
+
+if __name__ == "__main__":
+    main()
