@@ -1,0 +1,133 @@
+"""The key-value part of a GGUF file: checked when it is scanned, decoded when it is read. Knows no key's meaning."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from mmap import mmap
+from struct import Struct, calcsize, unpack_from
+from typing import Any, TypeAlias
+
+from service.errors import ModelFileError
+from service.gguf.cursor import Cursor, quoted
+from service.gguf.types import VALUE_TYPES, ValueType
+
+_type_names = ", ".join(f"{t.name} ({t.value})" for t in ValueType)
+
+MAX_KEY_BYTES = 65_535  # GGUF specification
+MAX_ARRAY_ELEMENTS = 1 << 24
+"""64 times the largest vocabulary in use; bounds the time that a hostile file can cost."""
+
+MIN_PAIR_BYTES = 8 + 1 + 4 + 1  # key length | key | type | the shortest value
+
+Value: TypeAlias = Any
+"""bool, int, float, str, or a list of one of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Where a value lies. `count` is None for a scalar; `offset` is that of the first element."""
+
+    type: ValueType
+    offset: int
+    count: int | None
+
+
+class Metadata(Mapping[str, Value]):
+    """Python values by key. A value is decoded on first access, which fails on bytes that no value can have."""
+
+    __slots__ = ("_buffer", "_fields", "_source", "_values")
+
+    def __init__(self, buffer: mmap, fields: dict[str, Field], source: str) -> None:
+        self._buffer = buffer
+        self._fields = fields
+        self._source = source
+        self._values: dict[str, Value] = {}
+
+    def __getitem__(self, key: str) -> Value:
+        if key not in self._values:
+            self._values[key] = self._decode(key, self._fields[key])
+        return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def _decode(self, key: str, field: Field) -> Value:
+        count = 1 if field.count is None else field.count
+        values: list[Any]
+        if field.type.code is None:
+            values = self._strings(key, field.offset, count)
+        else:
+            values = list(unpack_from(f"<{count}{field.type.code[1]}", self._buffer, field.offset))
+        if field.type is ValueType.BOOL:
+            values = self._booleans(key, values)
+        return values[0] if field.count is None else values
+
+    def _booleans(self, key: str, values: list[Any]) -> list[bool]:
+        if max(values, default=0) > 1:
+            raise ModelFileError(
+                f"{self._source}: key {quoted(key)} holds the byte {max(values)} as a boolean; 0 and 1 are possible"
+            )
+        return [value == 1 for value in values]
+
+    def _strings(self, key: str, offset: int, count: int) -> list[str]:
+        buffer, length_at = self._buffer, Struct("<Q").unpack_from
+        strings: list[str] = []
+        add = strings.append
+        position = offset
+        try:
+            for _ in range(count):
+                start = position + 8
+                position = start + length_at(buffer, position)[0]  # in bounds: the scan has been here
+                add(buffer[start:position].decode())
+        except UnicodeDecodeError as error:
+            raise ModelFileError(
+                f"{self._source}: key {quoted(key)}, string {len(strings)} is not UTF-8: "
+                f"byte {error.start} of {quoted(error.object)}"
+            ) from None
+        return strings
+
+
+def scan_metadata(cursor: Cursor, num_pairs: int) -> Metadata:
+    """Walks the pairs, checks every length against the file's end, and remembers where the values are."""
+    fields: dict[str, Field] = {}
+    for index in range(num_pairs):
+        key = cursor.name(f"metadata key {index}", MAX_KEY_BYTES)
+        if key in fields:
+            cursor.fail(f"metadata key {quoted(key)} comes twice; keys are unique")
+        fields[key] = _scan_value(cursor, f"the value of {quoted(key)}")
+    return Metadata(cursor.buffer, fields, cursor.source)
+
+
+def _scan_value(cursor: Cursor, what: str) -> Field:
+    value_type = _scan_type(cursor, what)
+    if value_type is not ValueType.ARRAY:
+        return _scan_elements(cursor, what, value_type, None)
+    element_type = _scan_type(cursor, what)
+    if element_type is ValueType.ARRAY:
+        cursor.fail(f"{what} is an array of arrays; arrays of scalars and of strings are supported")
+    count = cursor.u64(f"the length of {what}")
+    if count > MAX_ARRAY_ELEMENTS:
+        cursor.fail(f"{what} claims {count} elements; at most {MAX_ARRAY_ELEMENTS} are supported")
+    return _scan_elements(cursor, what, element_type, count)
+
+
+def _scan_type(cursor: Cursor, what: str) -> ValueType:
+    number = cursor.u32(f"the type of {what}")
+    value_type = VALUE_TYPES.get(number)
+    if value_type is None:
+        cursor.fail(f"{what} has type {number}; possible are {_type_names}")
+    return value_type
+
+
+def _scan_elements(cursor: Cursor, what: str, value_type: ValueType, count: int | None) -> Field:
+    num_elements = 1 if count is None else count
+    if value_type.code is None:
+        offset = cursor.skip_strings(num_elements, what)
+    else:
+        offset = cursor.skip(num_elements * calcsize(value_type.code), what)
+    return Field(value_type, offset, count)
