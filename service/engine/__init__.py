@@ -1,0 +1,1 @@
+"""Many requests, one step at a time. Knows no text: token ids in, token ids out."""

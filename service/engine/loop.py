@@ -1,0 +1,159 @@
+"""The engine thread: takes commands, plans, runs, commits, reports; sleeps when idle. Knows no asyncio and no text.
+
+It owns the scheduler and everything below; others send commands and read reports, so there are no locks. Between two
+native calls it needs the GIL, and waits for it up to the switch interval whenever another thread computes in Python:
+the app sets `sys.setswitchinterval(1e-4)` at start-up (at the default 5 ms a 2.5 ms step takes 13 ms).
+"""
+
+import contextlib
+import logging
+import queue
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+
+from service.engine.observer import FirstToken, RequestTimings, StepTimings, first_token_of, timings_of
+from service.engine.plan import StepPlan
+from service.engine.report import Abort, Add, Command, Occupancy, StepReport, Stop
+from service.engine.request import FinishReason, SampledToken, TokenEvent
+from service.engine.runner import Runner
+from service.engine.scheduler import Output, Scheduler
+from service.engine.sequence import Sequence
+from service.errors import Draining, GemmuleError, StepFailed
+
+IDLE_WAKE_S = 1.0
+"""How often the idle thread wakes to beat its heart and to check its books."""
+
+_log = logging.getLogger(__name__)
+
+
+class EngineLoop:
+    """`run` is the thread's target. `post` takes the reports, on this thread, and must not block."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        commands: queue.Queue[Command],
+        post: Callable[[StepReport], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._commands = commands
+        self._post = post
+        self._clock = clock
+        self._events: list[tuple[str, TokenEvent]] = []
+        self._finished: list[RequestTimings] = []
+        self.heartbeat_s = clock()
+        """When the thread last came round, by the engine's clock. Others read it."""
+
+    def run(self) -> None:
+        try:
+            while self._take_commands():
+                self.heartbeat_s = self._clock()
+                if self._scheduler.has_work:
+                    self._step()
+                elif self._events:
+                    self._report(None)
+            for sequence in self._scheduler.abort_all():
+                self._end(sequence, FinishReason.ABORT, Draining("the server has shut down"))
+            self._report(None)
+        except Exception as fault:
+            _log.exception("the engine thread has failed")
+            with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody is left to hear it
+                self._post(StepReport(Occupancy(), fault=fault))
+
+    def _take_commands(self) -> bool:
+        """Carry out what has been sent; without other work, wait for it. False: stop."""
+        if not self._scheduler.has_work:
+            try:
+                if not self._carry_out(self._commands.get(timeout=IDLE_WAKE_S)):
+                    return False
+            except queue.Empty:
+                self._scheduler.check()
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except queue.Empty:
+                return True
+            if not self._carry_out(command):
+                return False
+
+    def _carry_out(self, command: Command) -> bool:
+        match command:
+            case Add(request, seed):
+                self._scheduler.add(request, seed)
+            case Abort(request_id):
+                sequence = self._scheduler.abort(request_id)
+                if sequence is not None:  # else it has ended in the meantime, and was reported so
+                    self._end(sequence, FinishReason.ABORT, None)
+            case Stop():
+                return False
+        return True
+
+    def _step(self) -> None:
+        planned_s = self._clock()
+        plan = self._scheduler.plan()
+        started_s = self._clock()
+        for chunk in plan.chunks:
+            if chunk.sequence.scheduled_s is None:
+                chunk.sequence.scheduled_s = started_s
+        error: Exception | None = None
+        first_tokens: list[FirstToken] = []
+        gaps_s: list[float] = []
+        try:
+            sampled = self._run(plan)
+        except Exception as raised:
+            error = raised
+            _log.exception("a step of %d tokens has failed", plan.num_tokens)
+        ended_s = self._clock()
+        if error is None:
+            for output in self._scheduler.commit(plan, sampled):
+                self._hand_out(output, ended_s, first_tokens, gaps_s)
+        else:
+            for sequence in self._scheduler.fail(plan):
+                self._end(sequence, FinishReason.ERROR, StepFailed(f"a step of the engine failed: {error}"))
+        self._report(
+            StepTimings(
+                phase=plan.phase,
+                num_tokens=plan.num_tokens,
+                num_sequences=len(plan.chunks),
+                num_preempted=plan.num_preempted,
+                plan_s=started_s - planned_s,
+                run_s=ended_s - started_s,
+                commit_s=self._clock() - ended_s,
+                first_tokens=tuple(first_tokens),
+                token_gaps_s=tuple(gaps_s),
+                error=error,
+            )
+        )
+
+    def _run(self, plan: StepPlan) -> Seq[SampledToken]:
+        sampled = self._runner.run(plan)
+        if len(sampled) != plan.num_logit_rows:
+            raise RuntimeError(f"the runner sampled {len(sampled)} tokens, the plan has {plan.num_logit_rows}")
+        return sampled
+
+    def _hand_out(self, output: Output, now_s: float, first_tokens: list[FirstToken], gaps_s: list[float]) -> None:
+        sequence, reason = output.sequence, output.finish_reason
+        if sequence.last_token_s is None:
+            sequence.first_token_s = now_s
+            first = first_token_of(sequence)
+            assert first is not None
+            first_tokens.append(first)
+        else:
+            gaps_s.append(now_s - sequence.last_token_s)
+        sequence.last_token_s = now_s
+        self._events.append((sequence.id, TokenEvent((output.token,), reason)))
+        if reason is not None:
+            self._finished.append(timings_of(sequence, reason, now_s))
+
+    def _end(self, sequence: Sequence, reason: FinishReason, error: GemmuleError | None) -> None:
+        self._events.append((sequence.id, TokenEvent((), reason, error)))
+        self._finished.append(timings_of(sequence, reason, self._clock()))
+
+    def _report(self, step: StepTimings | None) -> None:
+        occupancy = Occupancy(self._scheduler.num_running, self._scheduler.num_used_blocks)
+        self._post(StepReport(occupancy, tuple(self._events), tuple(self._finished), step))
+        self._events.clear()
+        self._finished.clear()

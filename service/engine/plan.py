@@ -1,0 +1,52 @@
+"""What one step computes: chunks of sequences. A fact, handed from the scheduler to the runner and back."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from service.engine.sequence import Sequence
+
+
+class Phase(IntEnum):
+    """What a step is made of; the numbers are those of the native step header."""
+
+    PREFILL = 0
+    DECODE = 1
+    MIXED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens [start, start + num_tokens) of a sequence go through the model."""
+
+    sequence: Sequence
+    start: int
+    num_tokens: int
+    samples: bool
+    """It ends with the sequence's last token: its last row gets logits and yields the next token."""
+
+    @property
+    def is_decode(self) -> bool:
+        return self.num_tokens == 1 and self.start >= self.sequence.num_prompt_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    chunks: tuple[Chunk, ...]
+    """Decode first; each sequence once; every token has its place in the sequence's block table."""
+    num_preempted: int = 0
+    """Sequences that had to give their blocks back for this step."""
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(chunk.num_tokens for chunk in self.chunks)
+
+    @property
+    def num_logit_rows(self) -> int:
+        return sum(chunk.samples for chunk in self.chunks)
+
+    @property
+    def phase(self) -> Phase:
+        num_decode = sum(chunk.is_decode for chunk in self.chunks)
+        if num_decode == 0:
+            return Phase.PREFILL
+        return Phase.DECODE if num_decode == len(self.chunks) else Phase.MIXED

@@ -1,0 +1,47 @@
+"""What crosses from the engine thread to the event loop: one report a step, and the commands the other way. Facts."""
+
+from dataclasses import dataclass
+
+from service.engine.observer import RequestTimings, StepTimings
+from service.engine.request import Request, TokenEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    request: Request
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Abort whatever is left and end the thread."""
+
+
+Command = Add | Abort | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Who holds what after a step."""
+
+    num_running: int = 0
+    num_used_blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """Everything that happened since the last report."""
+
+    occupancy: Occupancy
+    events: tuple[tuple[str, TokenEvent], ...] = ()
+    """(request id, event), at most one for each request."""
+    finished: tuple[RequestTimings, ...] = ()
+    step: StepTimings | None = None
+    """None: commands alone, no step."""
+    fault: Exception | None = None
+    """The engine thread itself has failed: this is the last report, and no open request will hear more."""

@@ -1,0 +1,86 @@
+"""What a caller asks of the engine and what it hears back: facts only. Knows no text and no clock."""
+
+import math
+from dataclasses import dataclass
+from enum import Enum
+
+from service.errors import GemmuleError
+
+MAX_PRIORITY = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How tokens are drawn and when they end. The faces check a user's values; these asserts catch programmers."""
+
+    temperature: float = 1.0
+    """0 is greedy."""
+    top_k: int = 0
+    """Keep this many of the likeliest tokens; 0 keeps all."""
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    """None: the engine draws one. Any 64-bit integer, signed or not."""
+    max_tokens: int | None = None
+    """None: what the context leaves. More than it leaves is cut down to that."""
+    min_tokens: int = 0
+    """Before this many output tokens no end-of-text, stop token or stop string ends the request."""
+    ignore_eos: bool = False
+    stop_token_ids: frozenset[int] = frozenset()
+    logprobs: int | None = None
+    """Report the log probability of each token, and this many likeliest alternatives. None: neither."""
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.temperature < math.inf, self.temperature
+        assert self.top_k >= 0, self.top_k
+        assert 0 < self.top_p <= 1, self.top_p
+        assert 0 <= self.min_p <= 1, self.min_p
+        assert self.seed is None or -(1 << 63) <= self.seed < 1 << 64, self.seed
+        assert self.max_tokens is None or self.max_tokens >= 1, self.max_tokens
+        assert self.min_tokens >= 0, self.min_tokens
+        assert self.logprobs is None or self.logprobs >= 0, self.logprobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One prompt to complete."""
+
+    id: str
+    """Unique among the requests which the engine holds."""
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    arrival_s: float
+    """By the engine's clock."""
+    priority: int = 0
+    """Lower is earlier, as in vLLM."""
+
+    def __post_init__(self) -> None:
+        assert self.prompt_ids, "a prompt has at least one token"
+        assert -MAX_PRIORITY <= self.priority <= MAX_PRIORITY, self.priority
+
+
+class FinishReason(Enum):
+    STOP = "stop"
+    """An end-of-text or stop token, which is then the last token reported."""
+    LENGTH = "length"
+    ABORT = "abort"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class SampledToken:
+    id: int
+    logprob: float
+    """Natural logarithm, before temperature and truncation."""
+    top: tuple[tuple[int, float], ...] = ()
+    """(token id, log probability) of the likeliest tokens, best first, as many as the request wants."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEvent:
+    """What one request hears after a step. The last one, and only it, has a finish reason."""
+
+    tokens: tuple[SampledToken, ...] = ()
+    finish_reason: FinishReason | None = None
+    error: GemmuleError | None = None
+    """Why the engine ended it: set with ERROR, and with an ABORT that the caller did not ask for."""

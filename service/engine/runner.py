@@ -1,0 +1,18 @@
+"""The seam between deciding and computing: whoever can run a plan. Knows no model."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.engine.plan import StepPlan
+from service.engine.request import SampledToken
+
+
+class Runner(Protocol):
+    def run(self, plan: StepPlan) -> Sequence[SampledToken]:
+        """Compute a step; called on the engine thread only.
+
+        Returns one token for each chunk that samples, in the plan's order. It depends on the sequence's tokens, seed
+        and sampling alone, never on the other chunks or on how the tokens were cut into chunks. An exception fails the
+        requests of this plan and no others: what it leaves in their blocks is never read.
+        """
+        ...

@@ -1,0 +1,238 @@
+"""Decides which tokens each step computes and who holds which blocks. Knows no arrays, no threads and no clock.
+
+Continuous batching with one token budget: every running sequence that decodes gets one token, what is left goes to
+prefill chunks, so a long prompt never stops the others. One order rules everything, the rank: first come first served,
+where a level of priority counts as `PRIORITY_STEP_S` seconds of waiting. Nobody starves: whoever comes late enough
+comes after.
+
+A sequence gets the blocks of all its tokens when it is admitted and one more whenever decoding fills the last. When
+none is free, the running sequence of the highest rank gives all its blocks back and waits to be computed again
+(preemption by recompute; the runner guarantees the same tokens). The lowest rank can always take what it needs, and no
+request is accepted that could not run alone, so every step makes progress.
+"""
+
+from bisect import insort
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from operator import attrgetter
+
+from service.engine.blocks import BLOCK_TOKENS, BlockPool
+from service.engine.plan import Chunk, StepPlan
+from service.engine.request import FinishReason, Request, SampledToken
+from service.engine.sequence import Sequence
+from service.errors import ContextOverflow
+
+PRIORITY_STEP_S = 10.0
+
+_rank = attrgetter("rank")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerLimits:
+    max_context: int
+    """Tokens of a sequence, prompt and output."""
+    max_batch: int = 32
+    """Sequences that run at the same time."""
+    token_budget: int = 512
+    """Tokens in one step."""
+
+    def __post_init__(self) -> None:
+        assert self.max_context >= 2, self.max_context
+        assert 1 <= self.max_batch <= self.token_budget, "every running sequence must be able to decode in each step"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One sampled token, and what it did to its sequence."""
+
+    sequence: Sequence
+    token: SampledToken
+    finish_reason: FinishReason | None
+
+
+class Scheduler:
+    def __init__(self, pool: BlockPool, limits: SchedulerLimits, eos_ids: Iterable[int] = ()) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._eos_ids = frozenset(eos_ids)
+        # Both in the order of rank. A waiting sequence holds no blocks.
+        self._waiting: list[Sequence] = []
+        self._running: list[Sequence] = []
+        self._num_added = 0
+
+    @property
+    def limits(self) -> SchedulerLimits:
+        return self._limits
+
+    @property
+    def max_context(self) -> int:
+        """Tokens that a sequence can have: the model's context, or the whole KV cache if that is smaller."""
+        return min(self._limits.max_context, self._pool.num_blocks * BLOCK_TOKENS)
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def num_blocks(self) -> int:
+        return self._pool.num_blocks
+
+    @property
+    def num_used_blocks(self) -> int:
+        return self._pool.num_used
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._running or self._waiting)
+
+    def check_fits(self, request: Request) -> None:
+        """Raise ContextOverflow if the request could never run. Reads only what never changes: any thread may ask."""
+        num_prompt = len(request.prompt_ids)
+        if num_prompt >= self.max_context:
+            bound = "context" if self.max_context == self._limits.max_context else "KV cache"
+            raise ContextOverflow(
+                f"the prompt has {num_prompt} tokens; the {bound} holds {self.max_context}, "
+                f"and at least one of them is for the output",
+                param="prompt",
+            )
+
+    def add(self, request: Request, seed: int) -> Sequence:
+        self.check_fits(request)
+        left = self.max_context - len(request.prompt_ids)
+        wanted = request.sampling.max_tokens
+        sequence = Sequence(
+            request,
+            rank=(request.arrival_s + request.priority * PRIORITY_STEP_S, self._num_added),
+            max_tokens=left if wanted is None else min(wanted, left),
+            seed=seed,
+        )
+        self._num_added += 1
+        insort(self._waiting, sequence, key=_rank)
+        return sequence
+
+    def abort(self, request_id: str) -> Sequence | None:
+        """Forget a request wherever it is. None: it has ended already."""
+        for sequences in (self._running, self._waiting):
+            for sequence in sequences:
+                if sequence.id == request_id:
+                    sequences.remove(sequence)
+                    self._release(sequence)
+                    return sequence
+        return None
+
+    def abort_all(self) -> list[Sequence]:
+        ended = [*self._running, *self._waiting]
+        for sequence in ended:
+            self._release(sequence)
+        self._running.clear()
+        self._waiting.clear()
+        return ended
+
+    def plan(self) -> StepPlan:
+        """The next step. Every plan must be given to `commit` or to `fail` before the next is made."""
+        num_preempted = self._grow_decoding()
+        decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks == 0]
+        chunks = [Chunk(s, s.num_computed, 1, samples=True) for s in decoding]
+        budget = self._limits.token_budget - len(chunks)
+        prefilling = [s for s in self._running if not s.is_decoding]
+        may_admit = num_preempted == 0
+        slots = self._limits.max_batch - len(self._running)
+        for sequence in sorted([*prefilling, *self._waiting[:slots]], key=_rank):
+            if budget == 0:
+                break
+            if not sequence.block_table:
+                # The head of the queue is never overtaken: else large prompts would starve behind small ones.
+                may_admit = may_admit and self._can_admit(sequence)
+                if not may_admit:
+                    continue
+                self._admit(sequence)
+            num_tokens = min(budget, sequence.num_uncomputed)
+            samples = num_tokens == sequence.num_uncomputed
+            chunks.append(Chunk(sequence, sequence.num_computed, num_tokens, samples))
+            budget -= num_tokens
+        assert chunks or not self.has_work, "there is work and nothing to do"
+        return StepPlan(tuple(chunks), num_preempted)
+
+    def commit(self, plan: StepPlan, sampled: Seq[SampledToken]) -> list[Output]:
+        """Take over what the runner computed; sequences that end give their blocks back."""
+        tokens = iter(sampled)
+        outputs = []
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            sequence.num_computed += chunk.num_tokens
+            if not chunk.samples:
+                continue
+            token = next(tokens)
+            sequence.token_ids.append(token.id)
+            reason = self._finish_reason(sequence, token.id)
+            if reason is not None:
+                self._running.remove(sequence)
+                self._release(sequence)
+            outputs.append(Output(sequence, token, reason))
+        assert next(tokens, None) is None, "more tokens than rows that sample"
+        return outputs
+
+    def fail(self, plan: StepPlan) -> list[Sequence]:
+        """The step could not be computed: its sequences end here."""
+        failed = [chunk.sequence for chunk in plan.chunks]
+        for sequence in failed:
+            self._running.remove(sequence)
+            self._release(sequence)
+        return failed
+
+    def check(self) -> None:
+        """Assert that no block is lost and both orders are kept."""
+        self._pool.check(sequence.block_table for sequence in self._running)
+        for sequences in (self._running, self._waiting):
+            assert sequences == sorted(sequences, key=_rank), "out of order"
+        assert all(not s.block_table and s.num_computed == 0 for s in self._waiting), "who waits holds nothing"
+        assert all(s.num_computed < len(s.token_ids) for s in self._running), "a token to compute is always left"
+        assert len(self._running) <= self._limits.max_batch
+
+    def _grow_decoding(self) -> int:
+        """Give every decoding sequence a place for its next token, best first. Returns how many were preempted."""
+        num_preempted = 0
+        for sequence in list(self._running):
+            if not (sequence.is_decoding and sequence.num_missing_blocks):
+                continue
+            while not self._pool.can_allocate(1) and self._running[-1] is not sequence:
+                self._preempt(self._running[-1])
+                num_preempted += 1
+            if not self._pool.can_allocate(1):
+                break  # It is the last in the order itself: it keeps its blocks and stalls until others end.
+            sequence.block_table += self._pool.allocate(1)
+        return num_preempted
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.num_preemptions += 1
+        insort(self._waiting, sequence, key=_rank)
+
+    def _can_admit(self, sequence: Sequence) -> bool:
+        # Beyond its own tokens, leave every running sequence a block to grow: else the newcomer, who computes a whole
+        # prompt, is the first to be preempted.
+        return self._pool.can_allocate(sequence.num_missing_blocks + len(self._running))
+
+    def _admit(self, sequence: Sequence) -> None:
+        self._waiting.remove(sequence)
+        insort(self._running, sequence, key=_rank)
+        sequence.block_table = self._pool.allocate(sequence.num_missing_blocks)
+
+    def _release(self, sequence: Sequence) -> None:
+        self._pool.free(sequence.block_table)
+        sequence.block_table = []
+        sequence.num_computed = 0
+
+    def _finish_reason(self, sequence: Sequence, token_id: int) -> FinishReason | None:
+        sampling = sequence.sampling
+        if sequence.num_output_tokens >= sampling.min_tokens:
+            is_end = token_id in self._eos_ids and not sampling.ignore_eos
+            if is_end or token_id in sampling.stop_token_ids:
+                return FinishReason.STOP
+        return FinishReason.LENGTH if sequence.num_output_tokens == sequence.max_tokens else None

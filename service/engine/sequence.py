@@ -1,0 +1,76 @@
+"""A request on its way: its tokens, how many are computed, the blocks it holds, its times. Decides nothing."""
+
+from service.engine.blocks import BLOCK_TOKENS, blocks_for
+from service.engine.request import Request, SamplingParams
+
+
+class Sequence:
+    """State of one request inside the engine thread, which alone may touch it."""
+
+    __slots__ = (
+        "block_table",
+        "first_token_s",
+        "last_token_s",
+        "max_tokens",
+        "num_computed",
+        "num_preemptions",
+        "rank",
+        "request",
+        "scheduled_s",
+        "seed",
+        "token_ids",
+    )
+
+    def __init__(self, request: Request, *, rank: tuple[float, int], max_tokens: int, seed: int) -> None:
+        self.request = request
+        self.rank = rank
+        """Its place in every order that the scheduler keeps: the lowest goes first. Unique."""
+        self.max_tokens = max_tokens
+        """Output tokens at most: what the request wants, within what the context leaves."""
+        self.seed = seed
+        """u64; with the position in the sequence it determines every draw."""
+        self.token_ids = list(request.prompt_ids)
+        """Prompt and output."""
+        self.num_computed = 0
+        """Tokens whose keys and values are in the cache."""
+        self.block_table: list[int] = []
+        self.num_preemptions = 0
+        # Times by the engine's clock, kept by the loop: first planned, first output token, latest output token.
+        self.scheduled_s: float | None = None
+        self.first_token_s: float | None = None
+        self.last_token_s: float | None = None
+
+    @property
+    def id(self) -> str:
+        return self.request.id
+
+    @property
+    def sampling(self) -> SamplingParams:
+        return self.request.sampling
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.request.prompt_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.token_ids) - len(self.request.prompt_ids)
+
+    @property
+    def num_uncomputed(self) -> int:
+        """At least 1 between steps: the token sampled last has not been through the model."""
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def is_decoding(self) -> bool:
+        """One token to compute, and the one after it to sample."""
+        return self.num_uncomputed == 1 and self.num_output_tokens > 0
+
+    @property
+    def num_missing_blocks(self) -> int:
+        """Blocks to allocate before all its tokens have a place."""
+        return blocks_for(len(self.token_ids)) - len(self.block_table)
+
+    def __repr__(self) -> str:
+        held = len(self.block_table) * BLOCK_TOKENS
+        return f"Sequence({self.id!r}, {len(self.token_ids)} tokens, {self.num_computed} computed, {held} held)"

@@ -1,0 +1,72 @@
+"""The event loop's end of one request: tokens wait here until somebody reads them. Knows no thread."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from service.engine.request import FinishReason, SampledToken, TokenEvent
+from service.errors import GemmuleError
+
+
+class TokenStream:
+    """An async iterator of token events; ends after the one with a finish reason.
+
+    A slow reader finds everything since its last visit merged into one event, so what waits is bounded by the request's
+    tokens and the engine never waits for anyone. Closing the stream, or cancelling a task that waits for it, aborts the
+    request: it takes no part in any step planned from then on.
+    """
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self._abort = abort
+        self._tokens: list[SampledToken] = []
+        self._finish_reason: FinishReason | None = None
+        self._error: GemmuleError | None = None
+        self._is_over = False
+        self._wake = asyncio.Event()
+
+    def deliver(self, event: TokenEvent) -> None:
+        """From the client, on the event loop's thread."""
+        assert self._finish_reason is None, "nothing follows a finish reason"
+        if self._is_over:
+            return
+        self._tokens += event.tokens
+        self._finish_reason = event.finish_reason
+        self._error = event.error
+        self._wake.set()
+
+    def close(self) -> None:
+        """Abort, unless the engine has finished. No effect the second time."""
+        if not self._is_over and self._finish_reason is None:
+            self._abort()
+        self._is_over = True
+        self._wake.set()
+
+    async def aclose(self) -> None:
+        self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TokenEvent:
+        try:
+            await self._wake.wait()
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        if self._is_over:
+            raise StopAsyncIteration
+        self._wake.clear()
+        event = TokenEvent(tuple(self._tokens), self._finish_reason, self._error)
+        self._tokens.clear()
+        if self._finish_reason is not None:
+            self.close()
+        return event
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
