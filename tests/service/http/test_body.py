@@ -1,12 +1,13 @@
 """Bodies: everything that is not a good request is one typed error that names the field."""
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.errors import BadRequest, GemmuleError, UnknownField, Unsupported
+from service.errors import BadRequest, UnknownField, Unsupported
 from service.http.body import parse
 from service.http.chat_request import ChatRequest
 from service.http.completion_request import CompletionRequest
@@ -246,7 +247,5 @@ field_names = st.sampled_from(sorted(set(CompletionRequest.model_fields) | set(C
 def test_any_json_is_a_request_or_a_client_error(
     fields: dict[str, object], model: type[CompletionRequest] | type[ChatRequest]
 ) -> None:
-    try:
+    with suppress(BadRequest):  # a client's error; anything else fails the test
         parse(model, json.dumps(fields).encode())
-    except GemmuleError as error:
-        assert 400 <= error.status < 500

@@ -1,0 +1,94 @@
+"""What the engine tells arrives in the series that dashboards read."""
+
+from prometheus_client import CollectorRegistry
+
+from service.engine.client import EngineStats
+from service.engine.observer import FirstToken, RequestTimings, StepTimings
+from service.engine.plan import Phase
+from service.engine.request import FinishReason
+from service.metrics.engine_metrics import EngineCollector, EngineMetrics
+
+
+def step(**changes: object) -> StepTimings:
+    values: dict[str, object] = {
+        "phase": Phase.MIXED,
+        "num_tokens": 20,
+        "num_sequences": 3,
+        "num_preempted": 1,
+        "plan_s": 0.001,
+        "run_s": 0.02,
+        "commit_s": 0.003,
+        "first_tokens": (FirstToken(queue_s=0.05, prefill_s=0.2),),
+        "token_gaps_s": (0.012, 0.2),
+    }
+    return StepTimings(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_step_counts_its_tokens_times_and_parts() -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    metrics.on_step(step())
+    value = registry.get_sample_value
+    assert value("gemmule_generation_tokens_total") == 3
+    assert value("gemmule_preemptions_total") == 1
+    assert value("gemmule_time_to_first_token_seconds_sum") == 0.25
+    assert value("gemmule_time_to_first_token_seconds_bucket", {"le": "0.2"}) == 0
+    assert value("gemmule_time_to_first_token_seconds_bucket", {"le": "0.25"}) == 1
+    assert value("gemmule_request_queue_time_seconds_sum") == 0.05
+    assert value("gemmule_inter_token_latency_seconds_count") == 2
+    assert value("gemmule_inter_token_latency_seconds_bucket", {"le": "0.0125"}) == 1
+    assert value("gemmule_step_duration_seconds_count", {"phase": "mixed"}) == 1
+    assert value("gemmule_step_duration_seconds_count", {"phase": "decode"}) == 0
+    assert value("gemmule_step_tokens_sum", {"phase": "mixed"}) == 20
+    assert value("gemmule_step_part_seconds_total", {"part": "run"}) == 0.02
+    assert value("gemmule_step_failures_total") == 0
+
+
+def test_a_failed_step_is_counted() -> None:
+    registry = CollectorRegistry()
+    EngineMetrics(registry).on_step(step(error=RuntimeError("no"), first_tokens=(), token_gaps_s=()))
+    assert registry.get_sample_value("gemmule_step_failures_total") == 1
+    assert registry.get_sample_value("gemmule_generation_tokens_total") == 0
+
+
+def test_a_finished_request() -> None:
+    registry = CollectorRegistry()
+    metrics = EngineMetrics(registry)
+    metrics.on_finish(
+        RequestTimings(
+            id="a",
+            finish_reason=FinishReason.STOP,
+            num_prompt_tokens=12,
+            num_output_tokens=3,
+            num_preemptions=0,
+            first_token=FirstToken(0.1, 0.2),
+            total_s=0.9,
+        )
+    )
+    value = registry.get_sample_value
+    assert value("gemmule_prompt_tokens_total") == 12
+    assert value("gemmule_e2e_request_latency_seconds_sum", {"finish_reason": "stop"}) == 0.9
+    assert value("gemmule_e2e_request_latency_seconds_count", {"finish_reason": "abort"}) == 0
+
+
+def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -> None:
+    registry = CollectorRegistry()
+    stats: list[EngineStats] = []
+    registry.register(EngineCollector(lambda: stats[-1] if stats else None))
+    assert registry.get_sample_value("gemmule_requests_running") is None
+    for running in (2, 5):
+        stats.append(
+            EngineStats(
+                num_queued=1,
+                num_running=running,
+                num_used_blocks=7,
+                num_blocks=64,
+                heartbeat_age_s=0.5,
+                is_alive=True,
+            )
+        )
+        assert registry.get_sample_value("gemmule_requests_running") == running
+    assert registry.get_sample_value("gemmule_requests_waiting") == 1
+    assert registry.get_sample_value("gemmule_kv_blocks_used") == 7
+    assert registry.get_sample_value("gemmule_kv_blocks_capacity") == 64
+    assert registry.get_sample_value("gemmule_engine_alive") == 1
