@@ -1,0 +1,164 @@
+"""qsi8d32p: activations as int8 with one f32 scale per row and 32 elements of K. Layout, NumPy twin, emitter.
+
+    panel of mr rows, per block of 32:
+    | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | 32/kr groups x mr rows x kr int8 |
+
+`bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's minimum.
+With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the
+elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
+from kernels.ladder import Rung
+from kernels.quant.blocks import BLOCK
+
+TINY = 2.0**-100  # a block that stays below is packed as zeros: 127 / amax would overflow
+NUM_SCALARS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Qsi8d32:
+    """One packed layout of the LHS."""
+
+    mr: int
+    kr: int
+    paired_bias: bool = False
+    repeat: int = 1
+
+    @property
+    def layout_id(self) -> str:
+        return f"qsi8d32p{self.mr}x{self.kr}" + ("s" if self.paired_bias else "") + ("r" if self.repeat > 1 else "")
+
+    @property
+    def pack_name(self) -> str:
+        return f"lhs_quant_pack_{self.layout_id}_f32"
+
+    @property
+    def scalars_bytes(self) -> int:
+        """Bytes of one of the three scalar fields."""
+        return 4 * self.mr * self.repeat
+
+    @property
+    def quants_offset(self) -> int:
+        return NUM_SCALARS * self.scalars_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        return self.quants_offset + BLOCK * self.mr
+
+    def group_offset(self, group: int) -> int:
+        """Where the kr-wide group of the panel's rows begins in a block."""
+        return self.quants_offset + group * self.mr * self.kr
+
+    def panel_bytes(self, k: int) -> int:
+        return k // BLOCK * self.block_bytes
+
+    def pack(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """x: f32[M, K] -> u8[ceil(M / mr), K/32, block_bytes]; rows past M are zeros."""
+        num_panels = -(-x.shape[0] // self.mr)
+        rows = np.zeros((num_panels * self.mr, x.shape[1]), np.float32)
+        rows[: x.shape[0]] = x
+        d, q = quantise(rows)
+        total = q.sum(-1, dtype=np.int32)
+        if self.paired_bias:
+            pairs = q.reshape(*q.shape[:2], 8, 2, 2).sum((2, 4), dtype=np.int32)
+            bias = np.ascontiguousarray((-8 * pairs).astype(np.int16)).view(np.int32)[..., 0]
+        else:
+            bias = -8 * total
+        scalars = [d, bias.view(np.float32), d * total.astype(np.float32)]
+        fields = [np.repeat(self._by_panel(s), self.repeat, axis=-1).view(np.uint8) for s in scalars]
+        groups = q.reshape(num_panels, self.mr, -1, BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
+        quants = np.ascontiguousarray(groups).view(np.uint8).reshape(num_panels, -1, BLOCK * self.mr)
+        return np.ascontiguousarray(np.concatenate([*fields, quants], axis=-1))
+
+    def _by_panel(self, scalars: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """f32[M, K/32] -> f32[M / mr, K/32, mr]"""
+        return np.ascontiguousarray(scalars.reshape(-1, self.mr, scalars.shape[1]).transpose(0, 2, 1))
+
+
+def quantise(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """x: f32[M, K] -> d f32[M, K/32], q int8[M, K/32, 32]: d = amax / 127, halves to even."""
+    blocks = x.reshape(x.shape[0], -1, BLOCK)
+    amax = np.abs(blocks).max(axis=-1, keepdims=True)
+    live = amax >= np.float32(TINY)
+    d = np.where(live, amax / np.float32(127), np.float32(0))
+    inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=live)
+    return d[..., 0], np.rint(blocks * inverse).astype(np.int8)
+
+
+def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
+    """IR of `pack(m, k, src, src_stride_bytes, dst)`; exact twin of `Qsi8d32.pack` for finite rows."""
+    name = f"{layout.pack_name}_{rung.name}"
+    arguments = [("m", I64), ("k", I64), ("src", PTR), ("src_stride", I64), ("dst", PTR)]
+    f = Function(name, arguments, rung.attributes)
+    num_blocks = f["k"] >> 5
+    with f.loop(0, f["m"]) as row:
+        source = f.offset(f["src"], row * f["src_stride"])
+        # With mr = 1 consecutive rows are consecutive panels; otherwise a row is a lane of the only panel.
+        panel = f.offset(f["dst"], row * (num_blocks * layout.block_bytes)) if layout.mr == 1 else f["dst"]
+        lane = f.const(I64, 0) if layout.mr == 1 else row
+        with f.loop(0, num_blocks) as index:
+            block = f.offset(panel, index * layout.block_bytes)
+            _emit_block(f, layout, f.offset(source, index << 7), block, lane)
+    f.ret()
+    return f.text()
+
+
+def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane: Value) -> None:
+    floats = vector(BLOCK, F32)
+    x = f.load(floats, source, align=4)
+    magnitude = f.call("llvm.fabs.v32f32", floats, x)
+    amax = _reduce_max(f, magnitude)
+    live = f.compare("oge", amax, f.const(F32, TINY))
+    zero = f.const(F32, 0)
+    d = f.select(live, f.divide(amax, f.const(F32, 127)), zero)
+    inverse = f.select(live, f.divide(f.const(F32, 127), amax), zero)
+    rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
+    q = f.cast("fptosi", rounded, vector(BLOCK, I32))
+    bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
+    bias, total = _sums(f, layout, q)
+    dsum = d * f.cast("sitofp", total, F32)
+    for field, scalar in enumerate((d, bias, dsum)):
+        for copy in range(layout.repeat):
+            at = lane * (4 * layout.repeat)
+            f.store(scalar, f.offset(block, field * layout.scalars_bytes + 4 * copy), at, align=4)
+    row = f.offset(block, lane * layout.kr)
+    if layout.mr == 1:
+        f.store(bytes_, row, layout.quants_offset)
+        return
+    for group in range(BLOCK // layout.kr):
+        part = f.shuffle(bytes_, range(group * layout.kr, (group + 1) * layout.kr))
+        f.store(part, row, layout.group_offset(group))
+
+
+def _reduce_max(f: Function, values: Value) -> Value:
+    """The largest lane; a NaN lane never wins. Halves are folded, so no order matters."""
+    lanes = BLOCK
+    while lanes > 1:
+        lanes //= 2
+        low, high = f.shuffle(values, range(lanes)), f.shuffle(values, range(lanes, 2 * lanes))
+        values = f.select(f.compare("ogt", low, high), low, high)
+    return f.extract(values, 0)
+
+
+def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value]:
+    """The bias field's four bytes and sum(q), both i32."""
+    octets = vector(8, I32)
+    folded = f.zero(octets)
+    for start in range(0, BLOCK, 8):
+        folded = folded + f.shuffle(q, range(start, start + 8))
+    if not layout.paired_bias:
+        total = f.call("llvm.vector.reduce.add.v8i32", I32, folded)
+        return f.const(I32, 0) - (total << 3), total
+    low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(folded, (0, 1, 4, 5)))
+    high = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(folded, (2, 3, 6, 7)))
+    minus = [f.const(I32, 0) - (part << 3) for part in (low, high)]
+    return (minus[0] & 0xFFFF) | (minus[1] << 16), low + high
+

@@ -1,0 +1,91 @@
+"""What a matmul micro-kernel is, as a value: name, rung, layouts, emitter. Knows no family and no choice.
+
+The C signature of every matmul micro-kernel, `m`, `n` and `k` being the portion's sizes:
+
+    void kernel(i64 m, i64 n, i64 k, const void *lhs, const void *rhs, f32 *dst, i64 dst_stride_bytes, f32 lo, f32 hi)
+
+`lhs` and `rhs` point at the packed panels where the portion begins, `dst` at its first element; dst = clamp(lhs x rhs).
+The C signature of every LHS packing micro-kernel, which packs at most one panel's rows when mr > 1:
+
+    void pack(i64 m, i64 k, const f32 *src, i64 src_stride_bytes, void *dst)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.ladder import Rung
+from kernels.naming import MatmulName
+
+
+class PackedLhs(Protocol):
+    """How activations lie in memory: panels of `mr` rows."""
+
+    @property
+    def mr(self) -> int: ...
+
+    @property
+    def pack_name(self) -> str: ...
+
+    def panel_bytes(self, k: int) -> int: ...
+
+    def pack(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]: ...
+
+
+class PackedRhs(Protocol):
+    """How weights lie in memory: panels of `nr` columns (rows of the stored weight matrix)."""
+
+    @property
+    def nr(self) -> int: ...
+
+    @property
+    def layout_id(self) -> str: ...
+
+    def panel_bytes(self, k: int) -> int: ...
+
+    def pack(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PackVariant:
+    """A micro-kernel that quantises and packs the LHS."""
+
+    name: str
+    rung: Rung
+    layout: PackedLhs
+    emit: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulVariant:
+    """A matmul micro-kernel. `is_gemv`: made for m = 1."""
+
+    name: MatmulName
+    rung: Rung
+    lhs: PackedLhs
+    rhs: PackedRhs
+    lhs_pack: PackVariant
+    emit: Callable[[], str]
+
+    @property
+    def is_gemv(self) -> bool:
+        return self.name.m_step == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The variants of one (dst, LHS, RHS) triple, and the weights they serve.
+
+    source: the GGUF tensor type whose blocks pack into this family's RHS without loss.
+    reference: f32[m, k], raw u8[n, row bytes] -> f32[m, n], the same formula in NumPy.
+    """
+
+    name: str
+    source: str
+    variants: tuple[MatmulVariant, ...]
+    reference: Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], npt.NDArray[np.float32]]

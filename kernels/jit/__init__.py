@@ -1,0 +1,1 @@
+"""Turns Python into machine code. Knows instructions and files of objects, no matrix."""

@@ -1,0 +1,59 @@
+"""The ladder of instruction sets, best first. Knows which CPU features a rung needs, no kernel.
+
+A rung is what a kernel is written for; `scalar` runs everywhere and is each family's bit-exact oracle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernels.cpu import CPU
+from kernels.errors import KernelsError
+
+ANY_ARCH = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """`needs`: CPU features as LLVM and Linux name them. `attributes`: LLVM's function attribute of the same."""
+
+    name: str
+    arch: str
+    needs: frozenset[str]
+    attributes: str
+
+    def runs_on(self, cpu: CPU) -> bool:
+        return self.arch in (ANY_ARCH, cpu.arch) and cpu.has(*self.needs)
+
+
+_AVX2 = ("avx2", "bmi", "bmi2", "f16c", "fma")
+_AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
+
+
+def _rung(name: str, arch: str, *needs: str) -> Rung:
+    attributes = ",".join(f"+{'neon' if feature == 'asimd' else feature}" for feature in needs)
+    return Rung(name, arch, frozenset(needs), attributes)
+
+
+NEON_I8MM = _rung("neon_i8mm", "aarch64", "asimd", "dotprod", "i8mm")
+NEON_DOTPROD = _rung("neon_dotprod", "aarch64", "asimd", "dotprod")
+AVX512_VNNI = _rung("avx512_vnni", "x86_64", *_AVX512, "avx512vnni")
+AVX2 = _rung("avx2", "x86_64", *_AVX2)
+SCALAR = _rung("scalar", ANY_ARCH)
+
+LADDER = (NEON_I8MM, NEON_DOTPROD, AVX512_VNNI, AVX2, SCALAR)
+
+
+class UnknownRung(KernelsError):
+    """A cap that names no rung of this machine's ladder."""
+
+
+def rungs_for(cpu: CPU, cap: str | None = None) -> tuple[Rung, ...]:
+    """The rungs this CPU can run, best first; `cap` names the best one allowed. Raises UnknownRung."""
+    usable = [rung for rung in LADDER if rung.runs_on(cpu)]
+    if cap is None:
+        return tuple(usable)
+    names = [rung.name for rung in usable]
+    if cap not in names:
+        raise UnknownRung(f"GEMMULE_ISA={cap}: this {cpu.arch} CPU offers {', '.join(names)}")
+    return tuple(usable[names.index(cap) :])

@@ -1,0 +1,1 @@
+"""Block formats of weights as files hold them. Knows no packing and no instruction."""
