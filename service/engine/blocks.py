@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-BLOCK_TOKENS = 32
-"""Tokens whose keys and values one block holds."""
+from kernels.runtime.abi import BLOCK_TOKENS
 
 
 def blocks_for(num_tokens: int) -> int:

@@ -3,15 +3,16 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kernels.runtime import abi
 from service.engine.sequence import Sequence
 
 
 class Phase(IntEnum):
     """What a step is made of; the numbers are those of the native step header."""
 
-    PREFILL = 0
-    DECODE = 1
-    MIXED = 2
+    PREFILL = abi.PREFILL
+    DECODE = abi.DECODE
+    MIXED = abi.MIXED
 
 
 @dataclass(frozen=True, slots=True)

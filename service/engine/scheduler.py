@@ -17,7 +17,8 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from operator import attrgetter
 
-from service.engine.blocks import BLOCK_TOKENS, BlockPool
+from kernels.runtime.abi import BLOCK_TOKENS
+from service.engine.blocks import BlockPool
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FinishReason, Request, SampledToken
 from service.engine.sequence import Sequence

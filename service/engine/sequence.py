@@ -1,6 +1,7 @@
 """A request on its way: its tokens, how many are computed, the blocks it holds, its times. Decides nothing."""
 
-from service.engine.blocks import BLOCK_TOKENS, blocks_for
+from kernels.runtime.abi import BLOCK_TOKENS
+from service.engine.blocks import blocks_for
 from service.engine.request import Request, SamplingParams
 
 
