@@ -1,0 +1,332 @@
+"""The engine thread and its client together, over a FakeRunner."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.engine.client import EngineClient, EngineStats
+from service.engine.loop import IDLE_WAKE_S
+from service.engine.observer import RequestTimings, StepTimings
+from service.engine.plan import Phase
+from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
+from service.engine.stream import TokenStream
+from service.errors import ContextOverflow, Draining, NotReady, QueueFull, StepFailed
+from tests.service.engine.test_scheduler import request, scheduler
+from tests.service.fakes import FakeClock, FakeRunner, serving
+
+
+async def tokens_of(stream: TokenStream) -> list[int]:
+    """All tokens, if the request ends well."""
+    tokens: list[int] = []
+    last: TokenEvent | None = None
+    async for event in stream:
+        assert last is None or last.finish_reason is None
+        tokens += [token.id for token in event.tokens]
+        last = event
+    assert last is not None
+    assert last.finish_reason in (FinishReason.STOP, FinishReason.LENGTH), last
+    return tokens
+
+
+async def until(client: EngineClient, condition: Callable[[EngineStats], bool]) -> None:
+    while not condition(client.stats()):
+        await asyncio.sleep(0.001)
+
+
+async def test_one_request() -> None:
+    runner = FakeRunner()
+    async with serving(runner) as client:
+        a = request(100, max_tokens=20)
+        assert await tokens_of(client.generate(a)) == runner.expected_tokens(a, 20)
+        stats = client.stats()
+        assert (stats.num_queued, stats.num_running, stats.num_used_blocks, stats.num_blocks) == (0, 0, 0, 64)
+
+
+async def test_many_requests_hear_their_own_tokens() -> None:
+    runner = FakeRunner()
+    # Blocks for about five at a time: most of them wait, some are preempted.
+    async with serving(runner, num_blocks=16) as client:
+        requests = [request(5 + 7 * n, id=f"many {n}", max_tokens=10 + 5 * n) for n in range(24)]
+        heard = await asyncio.gather(*(tokens_of(client.generate(r)) for r in requests))
+        for r, tokens in zip(requests, heard, strict=True):
+            assert tokens == runner.expected_tokens(r, r.sampling.max_tokens or 0)
+
+
+async def test_a_slow_reader_gets_everything_and_slows_nobody() -> None:
+    runner = FakeRunner()
+    async with serving(runner) as client:
+        slow, quick = request(max_tokens=30), request(max_tokens=60)
+        stream = client.generate(slow)
+        assert await tokens_of(client.generate(quick)) == runner.expected_tokens(quick, 60)
+        events = [event async for event in stream]
+        assert len(events) == 1
+        assert [token.id for token in events[0].tokens] == runner.expected_tokens(slow, 30)
+        assert events[0].finish_reason is FinishReason.LENGTH
+
+
+async def test_seeds() -> None:
+    runner = FakeRunner()
+    async with serving(runner, draw_seed=iter([5, 6]).__next__) as client:
+        params = SamplingParams(temperature=1.0, max_tokens=16)
+        base = Request(id="", prompt_ids=(1, 2, 3), sampling=params, arrival_s=0.0)
+
+        async def tokens(name: str, seed: int | None) -> list[int]:
+            return await tokens_of(client.generate(replace(base, id=name, sampling=replace(params, seed=seed))))
+
+        five, six = await tokens("drawn", None), await tokens("drawn next", None)
+        assert five != six
+        assert await tokens("given", 5) == five
+        assert await tokens("negative", -1) == await tokens("unsigned", (1 << 64) - 1)
+
+
+@pytest.mark.parametrize("how", ["close", "leave", "cancel"])
+async def test_an_abandoned_stream_frees_its_blocks_within_a_step(how: str) -> None:
+    runner = FakeRunner()
+    async with serving(runner) as client:
+        other = request(max_tokens=12, id="other")
+        others = asyncio.create_task(tokens_of(client.generate(other)))
+        runner.hold()
+        victim = client.generate(request(200, max_tokens=500, id="victim"))
+        task = asyncio.ensure_future(anext(victim))
+        while "victim" not in {name for chunks in runner.plans for name, _, _ in chunks}:
+            await runner.next_step()
+            runner.allow()
+        # A step with the victim is under way or over: from now on at most the one under way may hold it.
+        num_plans = len(runner.plans)
+        match how:
+            case "close":
+                await victim.aclose()
+            case "leave":
+                async with victim:
+                    pass
+            case "cancel":
+                task.cancel()
+        with pytest.raises((asyncio.CancelledError, StopAsyncIteration)):
+            await task
+        runner.let_go()
+        await until(client, lambda stats: stats.num_used_blocks <= 1)
+        assert not [chunks for chunks in runner.plans[num_plans + 1 :] for name, _, _ in chunks if name == "victim"]
+        assert await others == runner.expected_tokens(other, 12)
+
+
+async def test_closing_an_ended_stream_aborts_nothing() -> None:
+    runner = FakeRunner()
+    async with serving(runner) as client:
+        a = request(max_tokens=3)
+        stream = client.generate(a)
+        assert await tokens_of(stream) == runner.expected_tokens(a, 3)
+        await stream.aclose()
+        assert [event async for event in stream] == []
+        again = client.generate(a)  # the id is free again
+        assert await tokens_of(again) == runner.expected_tokens(a, 3)
+
+
+async def test_a_failing_step_fails_its_requests_and_no_others() -> None:
+    runner = FakeRunner()
+    async with serving(runner, max_batch=1) as client:
+        runner.to_raise.append(ValueError("a kernel's complaint"))
+        unlucky, lucky = request(id="unlucky"), request(id="lucky")
+        streams = [client.generate(unlucky), client.generate(lucky)]
+        events = [event async for event in streams[0]]
+        assert events[-1].finish_reason is FinishReason.ERROR
+        assert isinstance(events[-1].error, StepFailed)
+        assert "a kernel's complaint" in str(events[-1].error)
+        assert await tokens_of(streams[1]) == runner.expected_tokens(lucky, 8)
+        assert client.stats().num_used_blocks == 0
+        assert client.stats().is_alive
+
+
+async def test_a_runner_that_samples_too_little_fails_the_step() -> None:
+    class Mute(FakeRunner):
+        def run(self, plan: Any) -> Any:
+            return super().run(plan)[1:]
+
+    async with serving(Mute()) as client:
+        events = [event async for event in client.generate(request())]
+        assert isinstance(events[-1].error, StepFailed)
+        assert "sampled 0 tokens" in str(events[-1].error)
+
+
+async def test_a_bug_on_the_engine_thread_ends_everything_and_says_so() -> None:
+    runner = FakeRunner()
+    async with serving(runner) as client:
+        bad = request()
+        object.__setattr__(bad, "arrival_s", "noon")  # breaks the scheduler's order
+        streams = [client.generate(request()), client.generate(bad)]
+        for stream in streams:
+            events = [event async for event in stream]
+            assert isinstance(events[-1].error, StepFailed)
+        with pytest.raises(StepFailed, match="the engine has failed"):
+            client.generate(request())
+        await until(client, lambda stats: not stats.is_alive)
+
+
+async def test_the_queue_is_bounded() -> None:
+    runner = FakeRunner()
+    async with serving(runner, max_batch=2, max_queue=3) as client:
+        runner.hold()
+        requests = [request(id=f"queued {n}") for n in range(5)]
+        streams = [client.generate(r) for r in requests]
+        with pytest.raises(QueueFull, match="5 requests") as refusal:
+            client.generate(request())
+        assert refusal.value.retry_after_s > 0
+        await runner.next_step()
+        runner.let_go()
+        for r, stream in zip(requests, streams, strict=True):
+            assert await tokens_of(stream) == runner.expected_tokens(r, 8)
+        assert await tokens_of(client.generate(request()))
+
+
+async def test_closed_requests_count_until_the_engine_has_let_go_of_them() -> None:
+    runner = FakeRunner()
+    async with serving(runner, max_batch=1, max_queue=1) as client:
+        runner.hold()
+        for stream in [client.generate(request()) for _ in range(2)]:
+            stream.close()
+        with pytest.raises(QueueFull):
+            client.generate(request())
+        runner.let_go()
+        await until(client, lambda stats: stats.num_queued == 0)
+        assert await tokens_of(client.generate(request()))
+
+
+async def test_what_can_never_fit_is_refused_at_once() -> None:
+    async with serving(FakeRunner(), max_context=64) as client:
+        assert client.max_context == 64
+        with pytest.raises(ContextOverflow, match="64"):
+            client.generate(request(64))
+
+
+async def test_stats_tell_queued_from_running() -> None:
+    runner = FakeRunner()
+    async with serving(runner, max_batch=1) as client:
+        runner.hold()
+        streams = [client.generate(request(40, max_tokens=2)) for _ in range(3)]
+        assert (client.stats().num_queued, client.stats().num_running) == (3, 0)
+        await runner.next_step()
+        runner.allow()
+        await anext(streams[0])
+        stats = client.stats()
+        assert (stats.num_queued, stats.num_running, stats.num_used_blocks) == (2, 1, 2)
+
+
+async def test_the_observer_hears_of_steps_and_requests() -> None:
+    steps: list[StepTimings] = []
+    requests: list[RequestTimings] = []
+
+    class Observer:
+        def on_step(self, step: StepTimings) -> None:
+            assert threading.current_thread() is threading.main_thread()
+            steps.append(step)
+
+        def on_finish(self, request: RequestTimings) -> None:
+            requests.append(request)
+
+    clock = FakeClock()
+
+    class Runner(FakeRunner):
+        def run(self, plan: Any) -> Any:
+            clock.advance(2.0)
+            return super().run(plan)
+
+    runner = Runner()
+    async with serving(runner, observer=Observer(), clock=clock, token_budget=8) as client:
+        a = request(12, id="timed", arrival_s=clock() - 1.0, max_tokens=3)
+        await tokens_of(client.generate(a))
+        assert [step.phase for step in steps] == [Phase.PREFILL, Phase.PREFILL, Phase.DECODE, Phase.DECODE]
+        assert [step.num_tokens for step in steps] == [8, 4, 1, 1]
+        assert [step.run_s for step in steps] == [2.0] * 4
+        assert [step.plan_s + step.commit_s for step in steps] == [0.0] * 4
+        assert [step.token_gaps_s for step in steps] == [(), (), (2.0,), (2.0,)]
+        assert [first.ttft_s for step in steps for first in step.first_tokens] == [5.0]
+        (timings,) = requests
+        assert timings.first_token is not None
+        assert (timings.first_token.queue_s, timings.first_token.prefill_s, timings.total_s) == (1.0, 4.0, 9.0)
+        assert (timings.num_prompt_tokens, timings.num_output_tokens) == (12, 3)
+        assert timings.finish_reason is FinishReason.LENGTH
+
+        runner.hold()
+        stream = client.generate(request(id="aborted", max_tokens=500))
+        runner.allow()
+        await anext(stream)
+        stream.close()
+        runner.let_go()
+        await until(client, lambda stats: stats.num_queued + stats.num_running == 0)
+        assert (requests[-1].id, requests[-1].finish_reason) == ("aborted", FinishReason.ABORT)
+
+        complaint = ValueError("no")
+        runner.to_raise.append(complaint)
+        [event async for event in client.generate(request(id="failed"))]
+        assert steps[-1].error is complaint
+        assert (requests[-1].id, requests[-1].finish_reason) == ("failed", FinishReason.ERROR)
+        assert requests[-1].first_token is None
+
+
+async def test_an_engine_serves_between_start_and_stop() -> None:
+    client = EngineClient(scheduler(), FakeRunner())
+    with pytest.raises(NotReady):
+        client.generate(request())
+    client.start()
+    assert await tokens_of(client.generate(request()))
+    assert await client.stop(drain_s=0)
+    with pytest.raises(Draining):
+        client.generate(request())
+    assert not client.stats().is_alive
+
+
+async def test_draining_lets_open_requests_end() -> None:
+    runner = FakeRunner(step_s=0.001)
+    async with serving(runner, max_batch=1) as client:
+        requests = [request(id=f"draining {n}", max_tokens=20) for n in range(3)]
+        readers = [asyncio.create_task(tokens_of(client.generate(r))) for r in requests]
+        await runner.next_step()
+        stopping = asyncio.create_task(client.stop(drain_s=60.0))
+        await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            client.generate(request())
+        for r, reader in zip(requests, readers, strict=True):
+            assert await reader == runner.expected_tokens(r, 20)
+        assert await stopping
+
+
+async def test_what_outlives_the_drain_limit_is_aborted_with_a_reason() -> None:
+    runner = FakeRunner(step_s=0.001)
+    async with serving(runner, max_batch=1) as client:
+        streams = [client.generate(request(max_tokens=900)) for _ in range(2)]
+        await runner.next_step()
+        assert not await client.stop(drain_s=0.0)
+        for stream in streams:
+            events = [event async for event in stream]
+            assert events[-1].finish_reason is FinishReason.ABORT
+            assert isinstance(events[-1].error, Draining)
+        assert client.stats().num_used_blocks == 0
+
+
+async def test_an_idle_engine_beats_without_running_steps() -> None:
+    clock = FakeClock()
+    runner = FakeRunner()
+    async with serving(runner, clock=clock) as client:
+        await tokens_of(client.generate(request(arrival_s=clock())))
+        num_plans = len(runner.plans)
+        clock.advance(1000.0)
+        assert client.stats().heartbeat_age_s == 1000.0
+        await until(client, lambda stats: stats.heartbeat_age_s == 0.0)  # within IDLE_WAKE_S
+        assert IDLE_WAKE_S > 0
+        assert len(runner.plans) == num_plans
+
+
+async def test_the_heartbeat_ages_while_a_step_hangs() -> None:
+    clock = FakeClock()
+    runner = FakeRunner()
+    async with serving(runner, clock=clock) as client:
+        runner.hold()
+        stream = client.generate(request(max_tokens=1))
+        await runner.next_step()
+        clock.advance(30.0)
+        assert client.stats().heartbeat_age_s == 30.0
+        runner.let_go()
+        await tokens_of(stream)

@@ -1,0 +1,137 @@
+"""Any history of requests, steps, aborts and failures: blocks conserved, no token lost or changed, everybody served."""
+
+from hypothesis import event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from kernels.runtime.abi import BLOCK_TOKENS
+from service.engine.blocks import BlockPool
+from service.engine.plan import StepPlan
+from service.engine.request import FinishReason, Request, SampledToken, SamplingParams
+from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.errors import ContextOverflow
+from tests.service.fakes import FakeRunner
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    @initialize(
+        num_blocks=st.integers(1, 10),
+        max_context=st.integers(2, 400),
+        max_batch=st.integers(1, 6),
+        spare_budget=st.integers(0, 70),
+    )
+    def build(self, num_blocks: int, max_context: int, max_batch: int, spare_budget: int) -> None:
+        limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=max_batch + spare_budget)
+        self.pool = BlockPool(num_blocks)
+        self.engine = Scheduler(self.pool, limits)
+        self.runner = FakeRunner()
+        self.open: dict[str, Request] = {}
+        self.heard: dict[str, list[int]] = {}
+        self.num_added = 0
+        self.now_s = 0.0
+
+    @rule(
+        num_prompt=st.integers(1, 200),
+        max_tokens=st.none() | st.integers(1, 100),
+        priority=st.integers(-2, 2),
+        temperature=st.sampled_from([0.0, 1.0]),
+        waited_s=st.floats(0, 30),
+    )
+    def add(self, num_prompt: int, max_tokens: int | None, priority: int, temperature: float, waited_s: float) -> None:
+        self.num_added += 1
+        self.now_s += waited_s
+        request = Request(
+            id=f"r{self.num_added}",
+            prompt_ids=tuple((self.num_added * 7 + position) % 256 for position in range(num_prompt)),
+            sampling=SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=self.num_added),
+            arrival_s=self.now_s,
+            priority=priority,
+        )
+        try:
+            self.engine.add(request, seed=self.num_added)
+        except ContextOverflow:
+            assert num_prompt >= min(self.engine.limits.max_context, self.pool.num_blocks * BLOCK_TOKENS)
+        else:
+            self.open[request.id] = request
+            self.heard[request.id] = []
+
+    @rule(num_steps=st.integers(1, 30))
+    def step(self, num_steps: int) -> None:
+        for _ in range(num_steps):
+            if self.engine.has_work:
+                self._step()
+
+    @rule()
+    def fail(self) -> None:
+        if self.open:
+            failed = self.engine.fail(self._plan())
+            assert failed
+            for sequence in failed:
+                del self.open[sequence.id]
+
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        if self.open:
+            request_id = data.draw(st.sampled_from(sorted(self.open)))
+            assert self.engine.abort(request_id) is not None
+            del self.open[request_id]
+            assert self.engine.abort(request_id) is None
+
+    @invariant()
+    def books_balance(self) -> None:
+        if self.num_added:
+            self.engine.check()
+            assert self.engine.num_running + self.engine.num_waiting == len(self.open)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        # Alone, each would need a step a token; preemption may cost everyone's tokens again whenever one ends.
+        tokens = sum(len(request.prompt_ids) + (request.sampling.max_tokens or 400) for request in self.open.values())
+        steps_left = tokens * (len(self.open) + 1)
+        while self.engine.has_work:
+            self._step()
+            steps_left -= 1
+            assert steps_left >= 0, "somebody starves"
+        assert not self.open
+        assert self.pool.num_used == 0
+        self.pool.check([])
+
+    def _plan(self) -> StepPlan:
+        plan = self.engine.plan()
+        event(f"preempts: {plan.num_preempted > 0}")
+        limits = self.engine.limits
+        assert 1 <= plan.num_tokens <= limits.token_budget
+        ids = [chunk.sequence.id for chunk in plan.chunks]
+        assert len(ids) == len(set(ids)) <= limits.max_batch
+        assert set(ids) <= set(self.open)
+        for chunk in plan.chunks:
+            sequence, end = chunk.sequence, chunk.start + chunk.num_tokens
+            assert chunk.num_tokens >= 1
+            assert chunk.start == sequence.num_computed
+            assert chunk.samples == (end == len(sequence.token_ids))
+            assert end <= len(sequence.block_table) * BLOCK_TOKENS
+            # What was reported and what the next step reads are the same.
+            assert sequence.token_ids == [*sequence.request.prompt_ids, *self.heard[sequence.id]]
+        return plan
+
+    def _step(self) -> None:
+        plan = self._plan()
+        sampled: list[SampledToken] = self.runner.run(plan)
+        outputs = self.engine.commit(plan, sampled)
+        assert [output.sequence.id for output in outputs] == [c.sequence.id for c in plan.chunks if c.samples]
+        for output in outputs:
+            request = self.open[output.sequence.id]
+            heard = self.heard[request.id]
+            heard.append(output.token.id)
+            assert len(heard) <= output.sequence.max_tokens
+            assert len(request.prompt_ids) + len(heard) <= self.engine.max_context
+            if output.finish_reason is not None:
+                assert output.finish_reason is FinishReason.LENGTH
+                assert len(heard) == output.sequence.max_tokens
+                assert heard == self.runner.expected_tokens(request, len(heard)), "preemption changed the tokens"
+                del self.open[request.id]
+
+
+TestScheduler = SchedulerMachine.TestCase
+TestScheduler.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
