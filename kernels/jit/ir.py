@@ -23,6 +23,16 @@ def vector(lanes: int, element: str) -> str:
     return f"<{lanes} x {element}>"
 
 
+def _mangled(type_: str) -> str:
+    """A type as intrinsics' names spell it: `<8 x float>` is `v8f32`."""
+    element = {F32: "f32", F16: "f16"}
+    if not type_.startswith("<"):
+        return element.get(type_, type_)
+    lanes, name = type_[1:-1].rsplit(" x ", 1)
+    scalable = lanes.startswith("vscale")
+    return f"{'nx' if scalable else ''}v{lanes.removeprefix('vscale x ')}{element.get(name, name)}"
+
+
 def is_float(type_: str) -> bool:
     return F32 in type_ or F16 in type_
 
@@ -160,6 +170,23 @@ class Function:
 
     def divide(self, left: Value, right: Value) -> Value:
         return self.emit(left.type, f"fdiv {left.type} {left.name}, {right.name}")
+
+    def fma(self, left: Value, right: Value, addend: Value) -> Value:
+        """left * right + addend, rounded once."""
+        return self.call(f"llvm.fma.{_mangled(left.type)}", left.type, left, right, addend)
+
+    def clamp(self, value: Value, lo: Value, hi: Value) -> Value:
+        """min(max(value, lo), hi) lane by lane; lo and hi are scalars. A NaN stays."""
+        low, high = self.splat(lo, value.type), self.splat(hi, value.type)
+        value = self.select(self.compare("olt", value, low), low, value)
+        return self.select(self.compare("ogt", value, high), high, value)
+
+    def both(self, left: Value, right: Value) -> Value:
+        return self.emit(left.type, f"and {left.type} {left.name}, {right.name}")
+
+    def divide_exactly(self, value: Value, divisor: int) -> Value:
+        """`value` is a multiple of `divisor`."""
+        return value if divisor == 1 else self.emit(value.type, f"udiv exact {value.type} {value.name}, {divisor}")
 
     def remainder(self, left: Value, right: int) -> Value:
         """Unsigned."""

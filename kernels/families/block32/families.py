@@ -1,0 +1,88 @@
+"""The three block32 families and their variants per rung: the only list of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from kernels.families.block32.lanes import Isa, LaneTile
+from kernels.families.block32.lhs import Qsi8d32, emit_pack
+from kernels.families.block32.mmla import MmlaTile, PairedGemv
+from kernels.families.block32.neon import NeonDotprod
+from kernels.families.block32.portable import Portable
+from kernels.families.block32.reference import matmul
+from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
+from kernels.families.block32.x86 import Avx2, Avx512Vnni
+from kernels.families.variant import Family, MatmulVariant, PackVariant
+from kernels.ladder import AVX2, AVX512_VNNI, NEON_DOTPROD, NEON_I8MM, SCALAR, Rung
+from kernels.naming import MatmulName
+from kernels.quant.blocks import BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class _LaneRung:
+    """How a rung uses the lane tile. `gemm`, `gemv`: rows x panels of a tile; `mr`: rows of a packed LHS panel."""
+
+    rung: Rung
+    isa: Isa
+    engine: str
+    tech: str
+    mr: int
+    gemm: tuple[int, int]
+    gemv_panels: int
+    paired_bias: bool = False
+    unsigned_bytes: bool = False
+
+
+_LANE_RUNGS = (
+    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(16, 1), gemv_panels=4),
+    _LaneRung(AVX512_VNNI, Avx512Vnni(), "avx512", "vnni", mr=1, gemm=(8, 1), gemv_panels=2, unsigned_bytes=True),
+    _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(4, 2), gemv_panels=2, paired_bias=True),
+    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
+)
+
+
+def _pack(layout: Qsi8d32, rung: Rung) -> PackVariant:
+    return PackVariant(f"{layout.pack_name}_{rung.name}", rung, layout, partial(emit_pack, layout, rung))
+
+
+def _name(lhs: Qsi8d32, rhs: Rhs32, m_step: int, n_step: int, engine: str, tech: str) -> MatmulName:
+    return MatmulName(
+        "f32", "qsi8d32", lhs.mr, lhs.kr, rhs.code.name, rhs.nr, rhs.kr, m_step, n_step, BLOCK, engine, tech
+    )
+
+
+def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
+    gemm_lhs = Qsi8d32(use.mr, 4, use.paired_bias)
+    gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
+    rhs = Rhs32(code, use.isa.lanes, 4, flip_sign=use.unsigned_bytes and not code.is_nibble)
+    made = []
+    for lhs, (rows, panels) in ((gemm_lhs, use.gemm), (gemv_lhs, (1, use.gemv_panels))):
+        name = _name(lhs, rhs, rows, panels * rhs.nr, use.engine, use.tech)
+        tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes)
+        made.append(MatmulVariant(name, use.rung, lhs, rhs, _pack(lhs, use.rung), tile.emit))
+    return tuple(made)
+
+
+def _i8mm_variants(code: WeightCode) -> tuple[MatmulVariant, ...]:
+    rung = NEON_I8MM
+    rhs = Rhs32(code, nr=4, kr=8)
+    gemm_lhs, gemv_lhs = Qsi8d32(8, 8, repeat=2), Qsi8d32(1, 8)
+    gemm_name = _name(gemm_lhs, rhs, gemm_lhs.mr, rhs.nr, "neon", "i8mm")
+    gemv_name = _name(gemv_lhs, rhs, 1, 4 * rhs.nr, "neon", "dotprod")
+    gemm = MmlaTile(gemm_name, gemm_lhs, rhs, rung.attributes)
+    gemv = PairedGemv(gemv_name, gemv_lhs, rhs, 4, rung.attributes)
+    return (
+        MatmulVariant(gemm_name, rung, gemm_lhs, rhs, _pack(gemm_lhs, rung), gemm.emit),
+        MatmulVariant(gemv_name, rung, gemv_lhs, rhs, _pack(gemv_lhs, rung), gemv.emit),
+    )
+
+
+def _family(code: WeightCode) -> Family:
+    variants = [*_i8mm_variants(code)]
+    for use in _LANE_RUNGS:
+        variants += _lane_variants(code, use)
+    return Family(f"f32_qsi8d32p_{code.name}p", code.source.name, tuple(variants), partial(matmul, code), code.source.dequantise)
+
+
+FAMILIES = tuple(_family(code) for code in (QSI4, QAI4, QSI8))

@@ -1,0 +1,178 @@
+"""The tile whose vector lanes are columns: one emitter for every instruction set with a 4-wide int8 dot product.
+
+    for each panel group, for each row tile:            acc: f32[rows, columns], in registers
+      for each block of 32 along K:
+        sum  = bias or 0                                int[rows, columns]
+        sum += dot4(weights[group], lhs[row, group])    8 groups of 4 elements
+        acc  = fma(f32(sum), d_lhs * d_rhs, acc)        the product of scales rounded once
+        acc  = fma(m_rhs, d_lhs * sum(lhs), acc)        asymmetric weights only
+
+Knows loops, tails and the formula; an `Isa` knows the instructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.block32.rhs import Rhs32, WeightCode
+from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, Variable, vector
+from kernels.naming import MatmulName
+
+GROUPS = 8  # of 4 elements in a block of 32
+
+
+class Isa(Protocol):
+    """The verbs a tile is made of. `lanes`: 32-bit lanes of a vector."""
+
+    @property
+    def lanes(self) -> int: ...
+
+    def spread(self, f: Function, element: str, pointer: Value, offset: int, count: int) -> list[Value]:
+        """`count` 4-byte scalars from memory, each in every lane of a vector of `element`."""
+
+    def half_to_float(self, f: Function, pointer: Value, offset: int) -> Value:
+        """`lanes` f16 from memory as f32."""
+
+    def start(self, f: Function, code: WeightCode, bias: Value | None) -> Value:
+        """A new sum: zeros, or an LHS bias field (4 bytes in every lane)."""
+
+    def dot(self, f: Function, code: WeightCode, total: Value, weights: Value, lhs: Value) -> Value:
+        """Adds 4-wide dot products: nibbles 0..15 or bytes as the layout stores them, lhs int8 within +-127."""
+
+    def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
+        """The sums as f32."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTile:
+    """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`."""
+
+    name: MatmulName
+    lhs: Qsi8d32
+    rhs: Rhs32
+    rows: int
+    panels: int
+    isa: Isa
+    features: str
+
+    def emit(self) -> str:
+        arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
+        f = Function(str(self.name), [*arguments, ("dst_stride", I64), ("lo", F32), ("hi", F32)], self.features)
+        return _Emission(self, f).text()
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """One vector of columns in one block: 8 groups of 4 weights a lane, their scale and minimum."""
+
+    groups: list[Value]
+    scale: Value
+    minimum: Value | None
+
+
+class _Emission:
+    """One kernel being written: the values every part of it uses."""
+
+    def __init__(self, tile: LaneTile, f: Function) -> None:
+        self.tile, self.f, self.isa = tile, f, tile.isa
+        self.floats = vector(tile.isa.lanes, F32)
+        self.vectors = tile.rhs.nr // tile.isa.lanes  # vectors of one panel
+        self.num_blocks = f["k"] >> 5
+        self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
+        self.rhs_panel_bytes = self.num_blocks * tile.rhs.block_bytes
+
+    def text(self) -> str:
+        f, nr = self.f, self.tile.rhs.nr
+        panel = f.variable(f["rhs"])
+        n = f.variable(f.const(I64, 0))
+        if self.tile.panels > 1:
+            width = nr * self.tile.panels
+            with f.loop(0, f["n"] - (width - 1), width) as n0:
+                self._row_tiles(n0, panel.get(), self.tile.panels, whole=True)
+                panel.set(f.offset(panel.get(), self.rhs_panel_bytes * self.tile.panels))
+                n.set(n0 + width)
+        with f.loop(n.get(), f["n"], nr) as n0:
+            self._row_tiles(n0, panel.get(), 1, whole=False)
+            panel.set(f.offset(panel.get(), self.rhs_panel_bytes))
+        f.ret()
+        return f.text()
+
+    def _row_tiles(self, n0: Value, panel: Value, panels: int, whole: bool) -> None:
+        f, rows = self.f, self.tile.rows
+        if rows == 1:
+            self._tile(f.const(I64, 0), n0, panel, 1, panels, whole)
+            return
+        rest = f.remainder(f["m"], rows)
+        full = f["m"] - rest
+        with f.loop(0, full, rows) as m0:
+            self._tile(m0, n0, panel, rows, panels, whole)
+        for few in range(1, rows):
+            with f.when(f.compare("eq", rest, few)):
+                self._tile(full, n0, panel, few, panels, whole)
+
+    def _tile(self, m0: Value, n0: Value, panel: Value, rows: int, panels: int, whole: bool) -> None:
+        f, lhs = self.f, self.tile.lhs
+        first = f.offset(f["lhs"], f.divide_exactly(m0, lhs.mr) * self.lhs_panel_bytes)
+        lhs_panels = [f.offset(first, self.lhs_panel_bytes * p) for p in range(-(-rows // lhs.mr))]
+        rhs_panels = [f.offset(panel, self.rhs_panel_bytes * p) for p in range(panels)]
+        acc = [[f.variable(f.zero(self.floats)) for _ in range(panels * self.vectors)] for _ in range(rows)]
+        with f.loop(0, self.num_blocks) as index:
+            lhs_at, rhs_at = index * lhs.block_bytes, index * self.tile.rhs.block_bytes
+            blocks = [f.offset(p, rhs_at) for p in rhs_panels]
+            columns = [self._column(block, v) for block in blocks for v in range(self.vectors)]
+            for p, lhs_panel in enumerate(lhs_panels):
+                count = min(lhs.mr, rows - p * lhs.mr)
+                part = acc[p * lhs.mr : p * lhs.mr + count]
+                self._block(f.offset(lhs_panel, lhs_at), part, columns)
+        for r in range(rows):
+            out = f.offset(f["dst"], (m0 + r) * f["dst_stride"] + (n0 << 2))
+            self._store(out, [f.clamp(a.get(), f["lo"], f["hi"]) for a in acc[r]], n0, whole)
+
+    def _column(self, block: Value, v: int) -> _Column:
+        """Loads and unpacks vector `v` of a panel's block."""
+        f, rhs, lanes = self.f, self.tile.rhs, self.isa.lanes
+        groups = [f.load(vector(4 * lanes, I8), block, rhs.group_offset(g) + 4 * lanes * v) for g in range(rhs.num_groups)]
+        if rhs.code.is_nibble:
+            groups = [w & 15 for w in groups] + [w >> 4 for w in groups]
+        scale = self.isa.half_to_float(f, block, 2 * lanes * v)
+        minimum = self.isa.half_to_float(f, block, rhs.min_offset + 2 * lanes * v) if rhs.code.has_min else None
+        return _Column(groups, scale, minimum)
+
+    def _block(self, block: Value, acc: list[list[Variable]], columns: list[_Column]) -> None:
+        """One block of K for the rows of one LHS panel."""
+        f, lhs, rhs, isa = self.f, self.tile.lhs, self.tile.rhs, self.isa
+        count = len(acc)
+        d = isa.spread(f, F32, block, 0, count)
+        bias = isa.spread(f, I32, block, lhs.scalars_bytes, count) if rhs.needs_bias else [None] * count
+        sums = [[isa.start(f, rhs.code, b) for _ in columns] for b in bias]
+        for g in range(GROUPS):
+            lhs_group = isa.spread(f, I32, block, lhs.group_offset(g), count)
+            for r in range(count):
+                for c, column in enumerate(columns):
+                    sums[r][c] = isa.dot(f, rhs.code, sums[r][c], column.groups[g], lhs_group[r])
+        dsum = isa.spread(f, F32, block, 2 * lhs.scalars_bytes, count) if rhs.code.has_min else []
+        for r in range(count):
+            for c, column in enumerate(columns):
+                value = f.fma(isa.finish(f, rhs.code, sums[r][c]), d[r] * column.scale, acc[r][c].get())
+                if column.minimum is not None:
+                    value = f.fma(column.minimum, dsum[r], value)
+                acc[r][c].set(value)
+
+    def _store(self, out: Value, values: list[Value], n0: Value, whole: bool) -> None:
+        f, lanes, nr = self.f, self.isa.lanes, self.tile.rhs.nr
+        if whole:
+            for c, value in enumerate(values):
+                f.store(value, out, 4 * lanes * c, align=4)
+            return
+        left = f["n"] - n0
+        target = f.variable(out)
+        spill = f.stack(4 * nr)
+        with f.when(f.compare("slt", left, nr)):
+            target.set(spill)
+        for c, value in enumerate(values):
+            f.store(value, target.get(), 4 * lanes * c, align=4)
+        with f.when(f.compare("slt", left, nr)), f.loop(0, left) as c:
+            f.store(f.load(F32, spill, c << 2, align=4), out, c << 2, align=4)
+

@@ -1,0 +1,93 @@
+"""Packed weights with f16 scales per 32 elements of K. Layout and NumPy packing, no arithmetic.
+
+    panel of nr columns, per block of 32:
+    | d: nr f16 | m: nr f16 (qai4 only) | 16/kr or 32/kr groups x nr columns x kr B |
+
+A 4-bit group's byte holds k in its low nibble and k + 16 in its high one, as GGML has it, so packing moves bytes and
+changes none. Columns past N are zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.quant.blocks import BLOCK, Q4_0, Q4_1, Q8_0, BlockFormat
+
+
+@dataclass(frozen=True, slots=True)
+class WeightCode:
+    """What the integers of a format are. `has_min`: a block adds m x sum(lhs)."""
+
+    name: str
+    source: BlockFormat
+    is_nibble: bool
+    has_min: bool
+
+
+QSI4 = WeightCode("qsi4c32", Q4_0, is_nibble=True, has_min=False)
+QAI4 = WeightCode("qai4c32", Q4_1, is_nibble=True, has_min=True)
+QSI8 = WeightCode("qsi8c32", Q8_0, is_nibble=False, has_min=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhs32:
+    """One packed layout. `flip_sign` stores int8 plus 128, for instructions that want unsigned weights."""
+
+    code: WeightCode
+    nr: int
+    kr: int
+    flip_sign: bool = False
+
+    @property
+    def layout_id(self) -> str:
+        return f"{self.code.name}p{self.nr}x{self.kr}" + ("u" if self.flip_sign else "")
+
+    @property
+    def needs_bias(self) -> bool:
+        """Symmetric weights that are multiplied unsigned owe -8 (nibbles) or -128 (bytes) x sum(lhs)."""
+        return self.flip_sign or (self.code.is_nibble and not self.code.has_min)
+
+    @property
+    def min_offset(self) -> int:
+        return 2 * self.nr
+
+    @property
+    def quants_offset(self) -> int:
+        return 2 * self.nr * self.code.source.num_scales
+
+    @property
+    def num_groups(self) -> int:
+        """Groups of kr bytes a column and block."""
+        return self.code.source.quant_bytes // self.kr
+
+    @property
+    def block_bytes(self) -> int:
+        return self.nr * self.code.source.block_bytes
+
+    def group_offset(self, group: int) -> int:
+        return self.quants_offset + group * self.nr * self.kr
+
+    def panel_bytes(self, k: int) -> int:
+        return k // BLOCK * self.block_bytes
+
+    def pack(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """raw: u8[N, row bytes] in the source format -> u8[ceil(N / nr), K/32, block_bytes]"""
+        num_panels = -(-raw.shape[0] // self.nr)
+        if num_panels * self.nr != raw.shape[0]:
+            rows = np.zeros((num_panels * self.nr, raw.shape[1]), np.uint8)
+            rows[: raw.shape[0]] = raw
+            raw = rows
+        num_blocks = raw.shape[1] // self.code.source.block_bytes
+        packed = np.empty((num_panels, num_blocks, self.block_bytes), np.uint8)
+        blocks = raw.reshape(num_panels, self.nr, num_blocks, self.code.source.block_bytes)
+        for field in range(self.code.source.num_scales):
+            into = packed[:, :, 2 * self.nr * field : 2 * self.nr * (field + 1)].reshape(num_panels, num_blocks, self.nr, 2)
+            into[...] = blocks[..., 2 * field : 2 * field + 2].transpose(0, 2, 1, 3)
+        quants = blocks[..., 2 * self.code.source.num_scales :]
+        groups = quants.reshape(num_panels, self.nr, num_blocks, self.num_groups, self.kr).transpose(0, 2, 3, 1, 4)
+        into = packed[:, :, self.quants_offset :].reshape(num_panels, num_blocks, self.num_groups, self.nr, self.kr)
+        into[...] = groups ^ 0x80 if self.flip_sign else groups
+        return packed

@@ -1,0 +1,100 @@
+"""Every matmul micro-kernel that this CPU runs, against NumPy and against its family's scalar rung."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kernels.cpu import detect_cpu
+from kernels.families.variant import Family, MatmulVariant
+from kernels.jit.library import KernelLibrary
+from kernels.ladder import SCALAR
+from kernels.naming import MatmulName
+from kernels.registry import matmul_variants
+from tests.kernels.native_matmul import matmul, pack_lhs
+from tests.kernels.weights import random_weights
+
+CPU = detect_cpu()
+ALL = list(matmul_variants())
+HERE = [pytest.param(family, variant, id=str(variant.name)) for family, variant in ALL if variant.rung.runs_on(CPU)]
+SHAPES = [(1, 1, 32), (1, 8, 64), (2, 16, 96), (3, 35, 64), (5, 33, 160), (8, 64, 256), (17, 50, 96), (37, 96, 64)]
+
+
+@pytest.fixture(scope="module")
+def library() -> KernelLibrary:
+    return KernelLibrary()
+
+
+def rows(seed: int, m: int, k: int) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((m, k), np.float32)
+
+
+@pytest.mark.parametrize(("_", "variant"), [pytest.param(f, v, id=str(v.name)) for f, v in ALL])
+def test_name_parses_back(_: Family, variant: MatmulVariant) -> None:
+    assert MatmulName.parse(str(variant.name)) == variant.name
+
+
+def test_names_are_unique() -> None:
+    names = [str(variant.name) for _, variant in ALL]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("family", "variant"), HERE)
+def test_lhs_pack_is_its_numpy_twin(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
+    m = 1 if variant.is_gemv else 13
+    x = rows(1, m, 96)
+    x[0, :32] = 0
+    x[0, 32:64] = 1e-38
+    x[m - 1, 64:] *= 1e30
+    packed = pack_lhs(library, variant.lhs_pack, x)
+    twin = variant.lhs.pack(x)
+    np.testing.assert_array_equal(packed.reshape(twin.shape), twin)
+
+
+@pytest.mark.parametrize(("family", "variant"), HERE)
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_matmul(family: Family, variant: MatmulVariant, library: KernelLibrary, m: int, n: int, k: int) -> None:
+    m = 1 if variant.is_gemv else m
+    x, raw = rows(2, m, k), random_weights(family.source, n, k, seed=3)
+    out = matmul(library, variant, x, variant.rhs.pack(raw), n)
+    expected = family.reference(x, raw)
+    # Every rung rounds the same values in the same order: K / 32 fmas (twice that with minima), each off by at most
+    # half an ulp of the running sum where the reference's emulated fma rounds twice.
+    bound = 2.0**-23 * 2 * (k // 32) * np.abs(x).sum(-1, keepdims=True) * np.abs(family.dequantise(raw)).max()
+    assert (np.abs(out - expected) <= bound).all()
+    scalar = next(v for v in family.variants if v.rung == SCALAR and v.is_gemv == variant.is_gemv)
+    np.testing.assert_array_equal(out, matmul(library, scalar, x, scalar.rhs.pack(raw), n))
+
+
+@pytest.mark.parametrize(("family", "variant"), [p for p in HERE if not p.values[1].is_gemv])
+def test_gemm_rows_equal_gemv(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
+    """Batch-invariant: a row's bits do not depend on the rows beside it, nor on which kernel computed it."""
+    gemv = next(v for v in family.variants if v.rung == variant.rung and v.is_gemv)
+    x, raw = rows(4, 21, 128), random_weights(family.source, 40, 128, seed=5)
+    rhs = variant.rhs.pack(raw)
+    together = matmul(library, variant, x, rhs, 40)
+    for m in range(1, 21):
+        np.testing.assert_array_equal(matmul(library, variant, x[:m], rhs, 40), together[:m])
+    for r in range(3):
+        np.testing.assert_array_equal(matmul(library, gemv, x[r : r + 1], rhs, 40), together[r : r + 1])
+
+
+@pytest.mark.parametrize(("family", "variant"), HERE)
+def test_clamp(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
+    m = 1 if variant.is_gemv else 9
+    x, raw = rows(6, m, 64), random_weights(family.source, 20, 64, seed=7)
+    rhs = variant.rhs.pack(raw)
+    free = matmul(library, variant, x, rhs, 20)
+    np.testing.assert_array_equal(matmul(library, variant, x, rhs, 20, (-0.5, 1.25)), free.clip(-0.5, 1.25))
+
+
+@pytest.mark.parametrize(("family", "variant"), HERE)
+def test_extreme_integers(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
+    """Saturating pairs: every LHS value at +-127 against the largest and smallest weights, all exact."""
+    k, n = 64, 16
+    raw = random_weights(family.source, n, k, seed=8, extreme=True)
+    x = np.where(np.arange(k) % 2, -1.0, 1.0).astype(np.float32)[None] * np.array([[1.0], [-1.0]], np.float32)
+    x = np.concatenate([x, np.ones((1, k), np.float32), -np.ones((1, k), np.float32)])[: 1 if variant.is_gemv else 4]
+    out = matmul(library, variant, x, variant.rhs.pack(raw), n)
+    np.testing.assert_allclose(out, family.reference(x, raw), rtol=1e-6, atol=1e-6)
