@@ -10,13 +10,13 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
-from service.engine.client import SEED_MASK, EngineClient
+from service.engine.client import SEED_MASK, EngineClient, EngineStats
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SampledToken, SamplingParams
 from service.engine.scheduler import Scheduler, SchedulerLimits
@@ -147,6 +147,10 @@ class FakeTokenizer:
 
     def __init__(self, bos_id: int | None = BOS) -> None:
         self.bos_id = bos_id
+        self.vocabulary = self
+
+    def is_special(self, token_id: int) -> bool:
+        return token_id >= BOS
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         ids = [self.bos_id] if add_special and self.bos_id is not None else []
@@ -192,3 +196,8 @@ async def serving(
         runner.let_go()
         await client.stop(drain_s=0)
         pool.check([])
+
+
+async def until(client: EngineClient, condition: Callable[[EngineStats], bool]) -> None:
+    while not condition(client.stats()):
+        await asyncio.sleep(0.001)

@@ -2,21 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from service.engine.client import EngineClient, EngineStats
+from service.engine.client import EngineClient
 from service.engine.loop import IDLE_WAKE_S
 from service.engine.observer import RequestTimings, StepTimings
 from service.engine.plan import Phase
 from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
 from service.engine.stream import TokenStream
 from service.errors import ContextOverflow, Draining, NotReady, QueueFull, StepFailed
-from tests.service.engine.test_scheduler import request, scheduler
-from tests.service.fakes import FakeClock, FakeRunner, serving
+from tests.service.engine.builders import request, scheduler
+from tests.service.fakes import FakeClock, FakeRunner, serving, until
 
 
 async def tokens_of(stream: TokenStream) -> list[int]:
@@ -30,11 +29,6 @@ async def tokens_of(stream: TokenStream) -> list[int]:
     assert last is not None
     assert last.finish_reason in (FinishReason.STOP, FinishReason.LENGTH), last
     return tokens
-
-
-async def until(client: EngineClient, condition: Callable[[EngineStats], bool]) -> None:
-    while not condition(client.stats()):
-        await asyncio.sleep(0.001)
 
 
 async def test_one_request() -> None:

@@ -1,33 +1,14 @@
 from dataclasses import replace
-from itertools import count
 
 import pytest
 
 from kernels.runtime.abi import BLOCK_TOKENS
-from service.engine.blocks import BlockPool
 from service.engine.plan import Phase, StepPlan
-from service.engine.request import FinishReason, Request, SampledToken, SamplingParams
+from service.engine.request import FinishReason, SampledToken
 from service.engine.scheduler import PRIORITY_STEP_S, Output, Scheduler, SchedulerLimits
 from service.errors import ContextOverflow
-from tests.service.fakes import EOS, FakeRunner, digest_of
-
-_ids = count()
-
-
-def request(
-    num_prompt: int = 4, *, arrival_s: float = 0.0, priority: int = 0, id: str | None = None, **sampling: object
-) -> Request:
-    params = SamplingParams(**{"temperature": 0.0, "max_tokens": 8, **sampling})  # type: ignore[arg-type]
-    name = id or f"r{next(_ids)}"
-    prompt = tuple(digest_of((position, len(name))) % 256 for position in range(num_prompt))
-    return Request(id=name, prompt_ids=prompt, sampling=params, arrival_s=arrival_s, priority=priority)
-
-
-def scheduler(
-    num_blocks: int = 64, *, max_context: int = 1024, max_batch: int = 4, token_budget: int = 64
-) -> Scheduler:
-    limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget)
-    return Scheduler(BlockPool(num_blocks), limits, eos_ids={EOS})
+from tests.service.engine.builders import request, scheduler
+from tests.service.fakes import EOS, FakeRunner
 
 
 def step(engine: Scheduler, runner: FakeRunner) -> tuple[StepPlan, list[Output]]:

@@ -1,0 +1,26 @@
+"""Requests and schedulers, of which a test says only what it is about."""
+
+from itertools import count
+
+from service.engine.blocks import BlockPool
+from service.engine.request import Request, SamplingParams
+from service.engine.scheduler import Scheduler, SchedulerLimits
+from tests.service.fakes import EOS, digest_of
+
+_ids = count()
+
+
+def request(
+    num_prompt: int = 4, *, arrival_s: float = 0.0, priority: int = 0, id: str | None = None, **sampling: object
+) -> Request:
+    params = SamplingParams(**{"temperature": 0.0, "max_tokens": 8, **sampling})  # type: ignore[arg-type]
+    name = id or f"r{next(_ids)}"
+    prompt = tuple(digest_of((position, len(name))) % 256 for position in range(num_prompt))
+    return Request(id=name, prompt_ids=prompt, sampling=params, arrival_s=arrival_s, priority=priority)
+
+
+def scheduler(
+    num_blocks: int = 64, *, max_context: int = 1024, max_batch: int = 4, token_budget: int = 64
+) -> Scheduler:
+    limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget)
+    return Scheduler(BlockPool(num_blocks), limits, eos_ids={EOS})
