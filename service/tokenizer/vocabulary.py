@@ -1,0 +1,115 @@
+"""The tokens of a model as its metadata lists them, checked. Knows no algorithm that finds them in a text."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from service.errors import ModelFileError
+from service.gguf import fields
+from service.gguf.cursor import quoted
+from service.tokenizer.byte_letters import bytes_of_letters
+
+MAX_TOKENS = 1 << 24
+
+
+class TokenType(IntEnum):
+    """GGUF's `tokenizer.ggml.token_type`."""
+
+    UNDEFINED = 0
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+SPECIAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
+"""Found in a text only where the caller asks for it, and not shown in output."""
+
+LITERAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED})
+"""Stand in the vocabulary as they are written, not in byte letters."""
+
+END_TOKENS = frozenset(
+    {
+        "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|end_of_text|>",
+        "<end_of_turn>", "<end_of_utterance>", "<EOT>", "<｜end▁of▁sentence｜>",
+    }
+)  # fmt: skip
+"""Tokens that end a turn by their name: files often list only one of them as the end of the sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`tokens[id]` is the token's text; `bos_id` and `eos_id` are None where the file has none."""
+
+    tokens: list[str]
+    types: list[int]
+    bos_id: int | None
+    eos_id: int | None
+    eos_ids: frozenset[int]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def is_special(self, token_id: int) -> bool:
+        return self.types[token_id] in SPECIAL
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What the token stands for in a text."""
+        text = self.tokens[token_id]
+        token_type = self.types[token_id]
+        if token_type in LITERAL:
+            return text.encode()
+        if token_type == TokenType.BYTE:  # <0x0A>
+            return bytes.fromhex(text[3:5])
+        return bytes_of_letters(text)
+
+    def literals(self, *, special: bool) -> dict[str, int]:
+        """Tokens which are looked for before anything else, by text: user-defined ones, and special ones on request."""
+        wanted = LITERAL if special else {TokenType.USER_DEFINED}
+        return {self.tokens[token_id]: token_id for token_id, kind in enumerate(self.types) if kind in wanted}
+
+
+def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
+    """Tokens, types and special ids. ModelFileError where they contradict each other."""
+    tokens = fields.strings(metadata, "tokenizer.ggml.tokens")
+    if not 1 <= len(tokens) <= MAX_TOKENS:
+        raise ModelFileError(f"the vocabulary has {len(tokens)} tokens; 1 to {MAX_TOKENS} are possible")
+    tokens = [text or f"[EMPTY_{token_id}]" for token_id, text in enumerate(tokens)] if "" in tokens else tokens
+    if len(set(tokens)) != len(tokens):
+        raise ModelFileError(f"the vocabulary of {len(tokens)} tokens has only {len(set(tokens))} different ones")
+    types = list(fields.integers(metadata, "tokenizer.ggml.token_type", [int(TokenType.NORMAL)] * len(tokens)))
+    if len(types) != len(tokens):
+        raise ModelFileError(f"the vocabulary has {len(tokens)} tokens but {len(types)} token types")
+    if unknown := set(types) - set(TokenType):
+        raise ModelFileError(f"the vocabulary has a token of type {min(unknown)}; 0 to {max(TokenType)} are possible")
+    _check_byte_tokens(tokens, types)
+    eos_id = _token_id(metadata, "eos", len(tokens))
+    eos_ids = {eos_id, _token_id(metadata, "eot", len(tokens)), _token_id(metadata, "eom", len(tokens))}
+    for token_id, text in enumerate(tokens):
+        if text in END_TOKENS:
+            eos_ids.add(token_id)
+            types[token_id] = TokenType.CONTROL  # some files have it as a normal token, which any user could write
+    return Vocabulary(
+        tokens=tokens,
+        types=types,
+        bos_id=_token_id(metadata, "bos", len(tokens)),
+        eos_id=eos_id,
+        eos_ids=frozenset(token_id for token_id in eos_ids if token_id is not None),
+    )
+
+
+def _token_id(metadata: Mapping[str, Any], name: str, num_tokens: int) -> int | None:
+    return fields.integer(metadata, f"tokenizer.ggml.{name}_token_id", None, at_least=0, at_most=num_tokens - 1)
+
+
+def _check_byte_tokens(tokens: list[str], types: list[int]) -> None:
+    if TokenType.BYTE not in types:
+        return
+    hexadecimal = "0123456789abcdefABCDEF"
+    for text, token_type in zip(tokens, types, strict=True):
+        well_formed = len(text) == 6 and text.startswith("<0x") and text.endswith(">")
+        if token_type == TokenType.BYTE and not (well_formed and text[3] in hexadecimal and text[4] in hexadecimal):
+            raise ModelFileError(f"the byte token {quoted(text)} has to be written like '<0x0A>'")
