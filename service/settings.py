@@ -7,9 +7,9 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import SettingsError
@@ -49,6 +49,15 @@ class Settings(BaseSettings):
     drain_s: float = Field(30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of a log line.")
     log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
+
+    @model_validator(mode="after")
+    def _every_sequence_can_decode(self) -> Self:
+        if self.max_batch > self.max_step_tokens:
+            raise SettingsError(
+                f"max_batch={self.max_batch} is more than max_step_tokens={self.max_step_tokens}: "
+                "every sequence must be able to decode a token in each step"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -4,7 +4,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service.engine.request import SamplingParams
 from service.errors import Unsupported
+from service.generate.prompt import Chat
 from service.http.sampling_fields import MAX_COUNT, SamplingFields
 
 
@@ -63,3 +65,16 @@ class ChatRequest(SamplingFields):
         if None not in (self.max_tokens, self.max_completion_tokens) and self.max_tokens != self.max_completion_tokens:
             raise Unsupported("'max_tokens' and 'max_completion_tokens' differ; give one", param="max_tokens")
         return self
+
+    def sampling_params(self) -> SamplingParams:
+        max_tokens = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+        return self._sampling(max_tokens, (self.top_logprobs or 0) if self.logprobs else None)
+
+    def chat(self) -> Chat:
+        """`developer` is OpenAI's newer word for what every template calls `system`."""
+        return Chat(
+            tuple(
+                {"role": "system" if message.role == "developer" else message.role, "content": message.content}
+                for message in self.messages
+            )
+        )

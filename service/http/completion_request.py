@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from service.engine.request import SamplingParams
 from service.http.sampling_fields import MAX_COUNT, SamplingFields
 
 MAX_PROMPTS = 128
@@ -64,3 +65,6 @@ class CompletionRequest(SamplingFields):
         if value is not None and value < 1:
             raise ValueError(f"must be at least 1, not {value}: without 'echo' a completion of no tokens says nothing")
         return value
+
+    def sampling_params(self) -> SamplingParams:
+        return self._sampling(DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens, self.logprobs)

@@ -1,6 +1,5 @@
 """Errors -> OpenAI-shaped bodies: {"error": {message, type, param, code}}. Knows no route."""
 
-import json
 from collections.abc import Mapping
 
 import structlog
@@ -10,11 +9,9 @@ from starlette.responses import JSONResponse, Response
 
 from service.errors import GemmuleError, QueueFull
 from service.http.disconnect import ClientGone
+from service.metrics.http_metrics import CLIENT_CLOSED_REQUEST
 
 log = structlog.get_logger(__name__)
-
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that did not wait; nobody reads it but the metrics."""
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -30,11 +27,6 @@ def error_body(error: GemmuleError) -> dict[str, object]:
 
 def _body(message: str, kind: str, param: str | None, code: str) -> dict[str, object]:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def error_event(error: GemmuleError) -> bytes:
-    """An error after the stream has begun: its status is gone, so it is the last event before [DONE]."""
-    return b"data: " + json.dumps(error_body(error)).encode() + b"\n\n"
 
 
 async def _gemmule_error(request: Request, error: Exception) -> Response:
@@ -64,6 +56,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _client_gone(request: Request, error: Exception) -> Response:
+    # Nobody reads it; the metrics count it.
     return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 

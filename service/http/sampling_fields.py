@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from service.engine.request import SamplingParams
 from service.errors import BadRequest
 from service.http.body import StrictBody
 
@@ -78,3 +79,17 @@ class SamplingFields(StrictBody):
         if self.stream_options is not None and not self.stream:
             raise BadRequest("'stream_options' needs 'stream': true", param="stream_options")
         return self
+
+    def _sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
+        return SamplingParams(
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_k=0 if self.top_k is None else max(0, self.top_k),
+            top_p=1.0 if self.top_p is None else self.top_p,
+            min_p=self.min_p or 0.0,
+            seed=self.seed,
+            max_tokens=max_tokens,
+            min_tokens=self.min_tokens or 0,
+            ignore_eos=bool(self.ignore_eos),
+            stop_token_ids=frozenset(self.stop_token_ids or ()),
+            logprobs=logprobs,
+        )

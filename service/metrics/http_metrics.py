@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-CLIENT_CLOSED_REQUEST = "499"
+CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that did not wait for the whole response."""
 NO_ENDPOINT = "none"
 
@@ -30,7 +30,7 @@ class CountRequests:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = CLIENT_CLOSED_REQUEST
+        status = CLIENT_CLOSED_REQUEST  # until the response has been sent to its end
         started = 500
 
         async def counted(message: Message) -> None:
@@ -38,17 +38,17 @@ class CountRequests:
             if message["type"] == "http.response.start":
                 started = message["status"]
             elif not message.get("more_body", False):
-                status = str(started)
+                status = started
             await send(message)
 
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, counted)
         except Exception:
-            status = "500"
+            status = 500
             raise
         finally:
             self._metrics.in_flight.dec()
             # The route's template, never the path itself: a client must not be able to make series.
             route = scope.get("route")
-            self._metrics.requests.labels(getattr(route, "path", NO_ENDPOINT), status).inc()
+            self._metrics.requests.labels(getattr(route, "path", NO_ENDPOINT), str(status)).inc()

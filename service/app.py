@@ -1,0 +1,237 @@
+"""The life of the process: settings -> listener -> model -> engine -> ready -> drain -> exit. Knows no request.
+
+The listener answers from the start, with 503 on /health/ready until the model is there. The first SIGTERM or SIGINT
+turns readiness to 503, lets running requests end within `drain_s`, stops the engine and exits 0; a second one ends the
+process at once.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from prometheus_client import CollectorRegistry
+
+from service.engine.blocks import BlockPool
+from service.engine.client import EngineClient, EngineStats
+from service.engine.runner import Runner
+from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.generate.generator import Generator
+from service.http.application import create_app
+from service.http.server import answering, listen, url_of
+from service.http.serving import Serving
+from service.metrics.engine_metrics import EngineCollector, EngineMetrics
+from service.metrics.kernel_collector import CompilationCollector, KernelCollector, KernelStats
+from service.settings import Settings
+from service.tokenizer import ChatTemplate, Tokenizer
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+SWITCH_INTERVAL_S = 1e-4
+"""How long the engine thread may wait for the GIL; Python's 5 ms would cost more than a step."""
+WATCH_S = 1.0
+"""How often the app looks whether the engine thread is still alive."""
+
+
+class LoadedModel(Protocol):
+    """A model that is packed, compiled and warm: what service.model hands over."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def chat_template(self) -> ChatTemplate | None: ...
+    @property
+    def runner(self) -> Runner: ...
+    @property
+    def max_context(self) -> int:
+        """Tokens of a sequence: the model's context, or the smaller one that was asked for."""
+        ...
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the KV cache."""
+        ...
+
+    def description(self) -> Sequence[str]:
+        """Lines for the start-up report: CPU, features, threads, model, one per op with its micro-kernels and why."""
+        ...
+
+    def kernel_stats(self) -> Sequence[KernelStats]:
+        """Any thread may ask."""
+        ...
+
+    def num_compilations(self) -> int:
+        """Kernels compiled since the process began, at load or later. Any thread may ask."""
+        ...
+
+    def close(self) -> None:
+        """Join the team, unmap the weights. Called once the engine thread has ended."""
+        ...
+
+
+ModelLoader = Callable[[], LoadedModel]
+
+
+def serve(settings: Settings) -> int:
+    """Run until a signal; returns the exit status."""
+    from service.logs import configure_logs
+
+    configure_logs(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+    def load() -> LoadedModel:
+        # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
+        from service.model import load_model
+        from service.pull import resolve_model
+
+        return load_model(resolve_model(settings.model), settings)
+
+    return asyncio.run(Service(settings, load).run())
+
+
+class Service:
+    """One run of the process, with its seams open: the loader, the clock, the output and the sudden end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load: ModelLoader,
+        *,
+        announce: Callable[[str], None] = lambda line: print(line, flush=True),
+        clock: Callable[[], float] = time.monotonic,
+        exit_now: Callable[[int], object] = os._exit,
+    ) -> None:
+        self._settings = settings
+        self._load = load
+        self._announce = announce
+        self._clock = clock
+        self._exit_now = exit_now
+        self._registry = CollectorRegistry()
+        self._serving = Serving()
+        self._engine: EngineClient | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        begun_s = self._clock()
+        settings = self._settings
+        listener = listen(settings.host, settings.port)
+        app = create_app(self._serving, self._registry, max_body=settings.max_body)
+        with self._signals():
+            async with answering(app, listener, keep_alive_s=settings.keep_alive_s):
+                url = url_of(listener)
+                self._announce(f"listening on {url}, loading {settings.model}")
+                loading = _on_a_thread(self._load)
+                stopping = asyncio.ensure_future(self._stop.wait())
+                await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if not loading.done():
+                    self._serving.drain()
+                    loading.cancel()
+                    log.info("stopped while loading")
+                    # The loading thread cannot be interrupted, and must not run into the interpreter's own end.
+                    self._exit_now(0)
+                    return 0
+                with contextlib.closing(loading.result()) as model:
+                    self._open(model)
+                    for line in model.description():
+                        self._announce(line)
+                    self._announce(f"ready on {url} after {self._clock() - begun_s:.2f} s")
+                    status = await self._until_stopped(stopping)
+                    await self._drain()
+        return status
+
+    def _open(self, model: LoadedModel) -> None:
+        settings = self._settings
+        limits = SchedulerLimits(
+            max_context=model.max_context, max_batch=settings.max_batch, token_budget=settings.max_step_tokens
+        )
+        self._engine = engine = EngineClient(
+            Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
+            model.runner,
+            max_queue=settings.max_queue,
+            observer=EngineMetrics(self._registry),
+        )
+        self._registry.register(EngineCollector(engine.stats))
+        self._registry.register(KernelCollector(model.kernel_stats))
+        self._registry.register(CompilationCollector(model.num_compilations))
+        engine.start()
+        # What has been made so far lives as long as the process: the collector need not walk it in every request.
+        gc.collect()
+        gc.freeze()
+        generator = Generator(engine, model.tokenizer, model.chat_template)
+        self._serving.open(settings.served_name or model.name, generator, engine.max_context)
+
+    async def _until_stopped(self, stopping: asyncio.Future[bool]) -> int:
+        """The exit status: 1 if the engine failed, so that whoever restarts processes does."""
+        while not stopping.done():
+            await asyncio.wait((stopping,), timeout=WATCH_S)
+            if not self._engine_stats().is_alive:
+                log.error("the engine thread has failed; the process ends")
+                stopping.cancel()
+                return 1
+        return 0
+
+    async def _drain(self) -> None:
+        assert self._engine is not None
+        self._serving.drain()
+        begun_s = self._clock()
+        log.info("draining for up to %.1f s", self._settings.drain_s)
+        all_ended = await self._engine.stop(self._settings.drain_s)
+        log.info("drained after %.2f s, %s", self._clock() - begun_s, "all done" if all_ended else "some aborted")
+
+    def _engine_stats(self) -> EngineStats:
+        assert self._engine is not None
+        return self._engine.stats()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal, number)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self._stop.is_set():
+            log.warning("second signal (%s): ending at once", number.name)
+            self._exit_now(128 + number)
+        log.info("%s: stopping", number.name)
+        self._stop.set()
+
+
+def _on_a_thread(work: Callable[[], Result]) -> asyncio.Future[Result]:
+    """Like asyncio.to_thread, on a daemon thread: nothing at exit waits for it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if future.cancelled():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def target() -> None:
+        try:
+            outcome: tuple[Result | None, BaseException | None] = (work(), None)
+        except Exception as error:
+            outcome = (None, error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=target, name="load", daemon=True).start()
+    return future

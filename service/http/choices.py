@@ -1,0 +1,64 @@
+"""The choices of one response: generations that run side by side, are read together and closed together."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from service.generate.generator import Generation, GenerationRequest, Generator
+from service.generate.text import TextEvent
+
+
+class Choices:
+    def __init__(self, generations: Sequence[Generation]) -> None:
+        self._generations = generations
+
+    @classmethod
+    async def admit(cls, generator: Generator, requests: Sequence[GenerationRequest]) -> "Choices":
+        """All of them, or the error that refuses one and none at all."""
+        admitted = cls([])
+        generations: list[Generation] = []
+        admitted._generations = generations
+        try:
+            for request in requests:
+                generations.append(await generator.generate(request))
+        except BaseException:
+            admitted.close()
+            raise
+        return admitted
+
+    def close(self) -> None:
+        """Abort what has not ended. No effect the second time."""
+        for generation in self._generations:
+            generation.close()
+
+    async def collect(self) -> list[TextEvent]:
+        """The whole outputs. One is read after the other; they have been running side by side all the while."""
+        return [await generation.collect() for generation in self._generations]
+
+    async def events(self) -> AsyncGenerator[tuple[int, TextEvent], None]:
+        """(choice, event) as they come."""
+        if len(self._generations) == 1:
+            async for event in self._generations[0]:
+                yield 0, event
+            return
+        async with aclosing(self._merged()) as merged:
+            async for choice, event in merged:
+                yield choice, event
+
+    async def _merged(self) -> AsyncGenerator[tuple[int, TextEvent], None]:
+        waiting = {
+            asyncio.ensure_future(anext(generation)): choice for choice, generation in enumerate(self._generations)
+        }
+        try:
+            while waiting:
+                done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in sorted(done, key=waiting.__getitem__):
+                    choice = waiting.pop(task)
+                    event = task.result()
+                    yield choice, event
+                    if event.finish_reason is None:
+                        waiting[asyncio.ensure_future(anext(self._generations[choice]))] = choice
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)

@@ -1,0 +1,95 @@
+"""From a validated body to a response: admit, then stream or collect, as long as the client is there.
+
+What both completion routes share; what they differ in is a Format.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, closing
+from secrets import token_hex
+from typing import Protocol
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from starlette.responses import Response
+
+from service.engine.request import SamplingParams
+from service.errors import ContextOverflow, GemmuleError
+from service.generate.generator import GenerationRequest
+from service.generate.prompt import Prompt
+from service.generate.text import TextEvent, Usage
+from service.http.choices import Choices
+from service.http.disconnect import while_connected
+from service.http.error_response import error_body
+from service.http.event_stream import DONE, EventStream, event_of
+from service.http.sampling_fields import SamplingFields
+from service.http.serving import ServedModel, Serving
+
+Body = dict[str, object]
+
+
+class Format(Protocol):
+    """The shape of one response."""
+
+    def response(self, outputs: Sequence[TextEvent]) -> Body: ...
+    def first_chunks(self) -> list[Body]: ...
+    def chunk(self, choice: int, event: TextEvent) -> Body: ...
+    def usage_chunk(self, usages: Sequence[Usage]) -> Body: ...
+
+
+MakeFormat = Callable[[str, int, str], Format]
+"""(response id, created, model name) -> the format."""
+
+
+async def respond(
+    request: Request,
+    body: SamplingFields,
+    prompts: Sequence[Prompt],
+    sampling: SamplingParams,
+    *,
+    id_prefix: str,
+    make_format: MakeFormat,
+) -> Response:
+    serving: Serving = request.app.state.serving
+    model = serving.model(body.model)
+    _check_max_tokens(sampling, model)
+    response_id = f"{id_prefix}-{token_hex(12)}"
+    requests = [
+        GenerationRequest(id=f"{response_id}-{index}", prompt=prompt, sampling=sampling, stop=body.stop)
+        for index, prompt in enumerate(prompts)
+    ]
+    shape = make_format(response_id, serving.now_s(), model.name)
+    choices = await while_connected(request.receive, Choices.admit(model.generator, requests))
+    if body.stream:
+        wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
+        return EventStream(_events(choices, shape, len(prompts), wants_usage), choices.close)
+    with closing(choices):
+        outputs = await while_connected(request.receive, choices.collect())
+    return JSONResponse(shape.response(outputs))
+
+
+def _check_max_tokens(sampling: SamplingParams, model: ServedModel) -> None:
+    # Up to the context, what a prompt leaves of it is the limit; beyond, no prompt could ever leave so much.
+    if sampling.max_tokens is not None and sampling.max_tokens > model.max_context:
+        raise ContextOverflow(
+            f"'max_tokens' is {sampling.max_tokens}; the context holds {model.max_context} tokens, prompt included",
+            param="max_tokens",
+        )
+
+
+async def _events(choices: Choices, shape: Format, num_choices: int, wants_usage: bool) -> AsyncGenerator[bytes, None]:
+    usages = [Usage(0, 0)] * num_choices
+    # With include_usage every chunk has the field: null in all but the last.
+    no_usage: Body = {"usage": None} if wants_usage else {}
+    try:
+        for chunk in shape.first_chunks():
+            yield event_of(chunk | no_usage)
+        async with aclosing(choices.events()) as events:
+            async for choice, event in events:
+                usages[choice] = event.usage
+                yield event_of(shape.chunk(choice, event) | no_usage)
+        if wants_usage:
+            yield event_of(shape.usage_chunk(usages))
+    except GemmuleError as error:
+        # The status is gone with the head of the response; OpenAI's clients raise on this event.
+        yield event_of(error_body(error))
+    yield DONE

@@ -1,0 +1,73 @@
+"""Sockets and uvicorn, without uvicorn's signals. Knows no route.
+
+uvicorn closes its listeners at the first signal and exits with the signal's status; here the app decides when, so that
+the readiness probe can say 503 while running requests end.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from service.errors import StartupError
+
+BACKLOG = 2048
+FAREWELL_S = 5
+"""What a response that is over for the engine gets to reach its client."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, before anything slow: a port in use shows at once. Raises StartupError."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: float) -> AsyncIterator[None]:
+    """The listener answers inside the block; at its end the last responses are written, then it is closed."""
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        timeout_keep_alive=max(1, round(keep_alive_s)),
+        timeout_graceful_shutdown=FAREWELL_S,
+    )
+    server = _Server(config)
+    running = asyncio.ensure_future(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not running.done():
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        server.should_exit = True
+        await running

@@ -1,0 +1,62 @@
+"""Health, models, version and metrics: what operators and their machines ask."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.responses import Response
+
+from service.errors import NotFound
+from service.http.serving import Phase, ServedModel, Serving
+
+router = APIRouter()
+
+
+@router.get("/health/live", summary="The process answers.")
+async def live() -> JSONResponse:
+    return JSONResponse({"status": "live"})
+
+
+@router.get("/health/ready", summary="200 when requests are taken; 503 while loading and while draining.")
+async def ready(request: Request) -> JSONResponse:
+    phase = _serving(request).phase
+    return JSONResponse({"status": phase.value}, 200 if phase is Phase.READY else 503)
+
+
+@router.get("/v1/models", summary="The served models, as OpenAI lists them.")
+async def models(request: Request) -> JSONResponse:
+    return JSONResponse({"object": "list", "data": [_model(served) for served in _serving(request).models]})
+
+
+@router.get("/v1/models/{name:path}", summary="One served model.")
+async def model(request: Request, name: str) -> JSONResponse:
+    for served in _serving(request).models:
+        if served.name == name:
+            return JSONResponse(_model(served))
+    raise NotFound(f"no model is called {name[:100]!r}", param="model")
+
+
+@router.get("/version", summary="The version of this server.")
+async def version(request: Request) -> JSONResponse:
+    return JSONResponse({"version": request.app.version})
+
+
+@router.get("/metrics", summary="Prometheus metrics.")
+def metrics(request: Request) -> Response:
+    # Not async: the text is written on a worker thread, so that a scrape holds up no stream.
+    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _serving(request: Request) -> Serving:
+    serving: Serving = request.app.state.serving
+    return serving
+
+
+def _model(served: ServedModel) -> dict[str, object]:
+    return {
+        "id": served.name,
+        "object": "model",
+        "created": served.created_s,
+        "owned_by": "gemmule",
+        "max_model_len": served.max_context,
+    }
