@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from kernels.errors import KernelsError
 
@@ -60,7 +61,7 @@ class MatmulName:
         match = _MATMUL.fullmatch(text)
         if match is None:
             raise UnknownName(f"{text!r} is no micro-kernel name; the form is {EXAMPLE}")
-        fields = {key: value or "" for key, value in match.groupdict().items()}
-        numbers = {key: int(fields.pop(key)) for key in ("mr", "lhs_kr", "nr", "rhs_kr", "m_step", "n_step", "k_step")}
-        return cls(**fields, **numbers)
-
+        text_of = {key: value or "" for key, value in match.groupdict().items()}
+        numbers = ("mr", "lhs_kr", "nr", "rhs_kr", "m_step", "n_step", "k_step")
+        fields: dict[str, Any] = {key: int(value) if key in numbers else value for key, value in text_of.items()}
+        return cls(**fields)

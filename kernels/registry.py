@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from kernels.errors import KernelsError
 from kernels.families.block32.families import FAMILIES as BLOCK32
+from kernels.families.floats.families import FAMILIES as FLOATS
 from kernels.families.variant import Family, MatmulVariant
 
-FAMILIES: tuple[Family, ...] = BLOCK32
+FAMILIES: tuple[Family, ...] = (*BLOCK32, *FLOATS)
 
 
 class UnsupportedType(KernelsError):

@@ -6,6 +6,7 @@ it, and the text itself is the key of the object cache.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class Value:
     def _binary(self, integer: str, floating: str, other: Operand) -> Value:
         right = self.function.const(self.type, other) if isinstance(other, int) else other
         assert right.type == self.type, f"{integer}: {self.type} against {right.type}"
-        return self.function.emit(self.type, f"{floating if is_float(self.type) else integer} {self.type} {self.name}, {right.name}")
+        return self.function.emit(
+            self.type, f"{floating if is_float(self.type) else integer} {self.type} {self.name}, {right.name}"
+        )
 
     def __add__(self, other: Operand) -> Value:
         return self._binary("add", "fadd", other)
@@ -94,11 +97,10 @@ def _natural_align(type_: str) -> int:
 class Function:
     """One function being written. Blocks are opened and closed by `loop` and `when`."""
 
-    def __init__(self, name: str, arguments: Sequence[tuple[str, str]], features: str, returns: str = VOID, attributes: str = ""):
+    def __init__(self, name: str, arguments: Sequence[tuple[str, str]], features: str, returns: str = VOID):
         self.name = name
         self.returns = returns
         self.features = features
-        self.attributes = attributes
         self._arguments = {arg: Value(self, type_, f"%{arg}") for arg, type_ in arguments}
         self._allocas: list[str] = []
         self._lines: list[str] = []
@@ -151,7 +153,9 @@ class Function:
         element = left.type.rsplit(" ", 1)[1].rstrip(">")
         lanes = ", ".join(f"i32 {lane}" for lane in mask)
         other = f"{left.type} {right.name if right else 'poison'}"
-        return self.emit(vector(len(mask), element), f"shufflevector {left.type} {left.name}, {other}, <{len(mask)} x i32> <{lanes}>")
+        return self.emit(
+            vector(len(mask), element), f"shufflevector {left.type} {left.name}, {other}, <{len(mask)} x i32> <{lanes}>"
+        )
 
     def splat(self, scalar: Value, type_: str) -> Value:
         one = self.emit(type_, f"insertelement {type_} poison, {scalar.type} {scalar.name}, i64 0")
@@ -213,6 +217,18 @@ class Function:
             pointer = self.offset(pointer, offset)
         self._lines.append(f"  store {value.type} {value.name}, ptr {pointer.name}, align {align}")
 
+    def store_columns(self, out: Value, values: Sequence[Value], left: Value) -> None:
+        """Writes consecutive f32 vectors at `out`, but no more than `left` elements."""
+        lanes = int(values[0].type[1:].split(" ")[0])
+        width = lanes * len(values)
+        target, beside = self.variable(out), self.stack(4 * width)
+        with self.when(self.compare("slt", left, width)):
+            target.set(beside)
+        for v, value in enumerate(values):
+            self.store(value, target.get(), 4 * lanes * v, align=4)
+        with self.when(self.compare("slt", left, width)), self.loop(0, left) as c:
+            self.store(self.load(F32, beside, c << 2, align=4), out, c << 2, align=4)
+
     def prefetch(self, pointer: Value, offset: Operand = 0, locality: int = 3) -> None:
         where = self.offset(pointer, offset)
         self.call("llvm.prefetch.p0", VOID, where, *(self.const(I32, v) for v in (0, locality, 1)))
@@ -262,7 +278,7 @@ class Function:
         """The whole module: declarations, the function, its CPU features."""
         arguments = ", ".join(f"{v.type} {v.name}" for v in self._arguments.values())
         head = f"define {self.returns} @{self.name}({arguments}) #0 {{\nentry:"
-        attributes = f'attributes #0 = {{ nounwind "target-features"="{self.features}" {self.attributes} }}'
+        attributes = f'attributes #0 = {{ nounwind "target-features"="{self.features}" }}'
         return "\n".join([*self._declarations.values(), head, *self._allocas, *self._lines, "}", attributes, ""])
 
 
@@ -273,8 +289,6 @@ def _literal(element: str, value: float) -> str:
 
 
 def _float_literal(element: str, value: float) -> str:
-    import struct
-
     if element == F16:
         (bits,) = struct.unpack("<H", struct.pack("<e", value))
         return f"0xH{bits:04X}"

@@ -1,8 +1,8 @@
 """GGML's 32-wide block formats in NumPy: fields, (de)quantisers. The oracle of the packed formats.
 
-    Q4_0   2 B f16 d            | 16 B nibbles: low 0..15, high 16..31   w = d * (q - 8)
-    Q4_1   2 B f16 d, 2 B f16 m | 16 B nibbles                           w = d * q + m
-    Q8_0   2 B f16 d            | 32 B int8                              w = d * q
+Q4_0   2 B f16 d            | 16 B nibbles: low 0..15, high 16..31   w = d * (q - 8)
+Q4_1   2 B f16 d, 2 B f16 m | 16 B nibbles                           w = d * q + m
+Q8_0   2 B f16 d            | 32 B int8                              w = d * q
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from kernels.quant.blocks import BLOCK, BLOCK_FORMATS
 def random_weights(source: str, n: int, k: int, seed: int, extreme: bool = False) -> npt.NDArray[np.uint8]:
     """u8[n, row bytes] of the type `source`; `extreme` takes the largest and smallest quants only."""
     random = np.random.default_rng(seed)
+    if source not in BLOCK_FORMATS:
+        return _random_floats(source, random.uniform(-1, 1, (n, k)).astype(np.float32))
     form = BLOCK_FORMATS[source]
     shape = (n, k // BLOCK)
     scales = random.uniform(-0.02, 0.02, (*shape, form.num_scales)).astype(np.float16)
@@ -21,3 +23,9 @@ def random_weights(source: str, n: int, k: int, seed: int, extreme: bool = False
         quants = random.integers(0, 256, (*shape, form.quant_bytes), np.uint8)
     blocks = np.concatenate([scales.view(np.uint8).reshape(*shape, -1), quants], axis=-1)
     return np.ascontiguousarray(blocks.reshape(n, -1))
+
+
+def _random_floats(source: str, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    if source == "BF16":
+        return np.ascontiguousarray((weights.view(np.uint32) >> 16).astype(np.uint16)).view(np.uint8)
+    return np.ascontiguousarray(weights.astype(np.float16 if source == "F16" else np.float32)).view(np.uint8)

@@ -35,9 +35,9 @@ class _LaneRung:
 
 
 _LANE_RUNGS = (
-    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(16, 1), gemv_panels=4),
+    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=4),
     _LaneRung(AVX512_VNNI, Avx512Vnni(), "avx512", "vnni", mr=1, gemm=(8, 1), gemv_panels=2, unsigned_bytes=True),
-    _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(4, 2), gemv_panels=2, paired_bias=True),
+    _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(6, 1), gemv_panels=2, paired_bias=True),
     _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
 )
 
@@ -82,7 +82,9 @@ def _family(code: WeightCode) -> Family:
     variants = [*_i8mm_variants(code)]
     for use in _LANE_RUNGS:
         variants += _lane_variants(code, use)
-    return Family(f"f32_qsi8d32p_{code.name}p", code.source.name, tuple(variants), partial(matmul, code), code.source.dequantise)
+    return Family(
+        f"f32_qsi8d32p_{code.name}p", code.source.name, tuple(variants), partial(matmul, code), code.source.dequantise
+    )
 
 
 FAMILIES = tuple(_family(code) for code in (QSI4, QAI4, QSI8))

@@ -90,30 +90,30 @@ class _Emission:
         if self.tile.panels > 1:
             width = nr * self.tile.panels
             with f.loop(0, f["n"] - (width - 1), width) as n0:
-                self._row_tiles(n0, panel.get(), self.tile.panels, whole=True)
+                self._row_tiles(n0, panel.get(), self.tile.panels)
                 panel.set(f.offset(panel.get(), self.rhs_panel_bytes * self.tile.panels))
                 n.set(n0 + width)
         with f.loop(n.get(), f["n"], nr) as n0:
-            self._row_tiles(n0, panel.get(), 1, whole=False)
+            self._row_tiles(n0, panel.get(), 1)
             panel.set(f.offset(panel.get(), self.rhs_panel_bytes))
         f.ret()
         return f.text()
 
-    def _row_tiles(self, n0: Value, panel: Value, panels: int, whole: bool) -> None:
+    def _row_tiles(self, n0: Value, panel: Value, panels: int) -> None:
         f, rows = self.f, self.tile.rows
         if rows == 1:
-            self._tile(f.const(I64, 0), n0, panel, 1, panels, whole)
+            self._tile(f.const(I64, 0), n0, panel, 1, panels)
             return
         rest = f.remainder(f["m"], rows)
         full = f["m"] - rest
         with f.loop(0, full, rows) as m0:
-            self._tile(m0, n0, panel, rows, panels, whole)
+            self._tile(m0, n0, panel, rows, panels)
         for few in range(1, rows):
             with f.when(f.compare("eq", rest, few)):
-                self._tile(full, n0, panel, few, panels, whole)
+                self._tile(full, n0, panel, few, panels)
 
-    def _tile(self, m0: Value, n0: Value, panel: Value, rows: int, panels: int, whole: bool) -> None:
-        f, lhs = self.f, self.tile.lhs
+    def _tile(self, m0: Value, n0: Value, panel: Value, rows: int, panels: int) -> None:
+        f, lhs, nr = self.f, self.tile.lhs, self.tile.rhs.nr
         first = f.offset(f["lhs"], f.divide_exactly(m0, lhs.mr) * self.lhs_panel_bytes)
         lhs_panels = [f.offset(first, self.lhs_panel_bytes * p) for p in range(-(-rows // lhs.mr))]
         rhs_panels = [f.offset(panel, self.rhs_panel_bytes * p) for p in range(panels)]
@@ -128,12 +128,17 @@ class _Emission:
                 self._block(f.offset(lhs_panel, lhs_at), part, columns)
         for r in range(rows):
             out = f.offset(f["dst"], (m0 + r) * f["dst_stride"] + (n0 << 2))
-            self._store(out, [f.clamp(a.get(), f["lo"], f["hi"]) for a in acc[r]], n0, whole)
+            values = [f.clamp(a.get(), f["lo"], f["hi"]) for a in acc[r]]
+            for p in range(panels):
+                of_panel = values[p * self.vectors : (p + 1) * self.vectors]
+                f.store_columns(f.offset(out, 4 * nr * p), of_panel, f["n"] - (n0 + nr * p))
 
     def _column(self, block: Value, v: int) -> _Column:
         """Loads and unpacks vector `v` of a panel's block."""
         f, rhs, lanes = self.f, self.tile.rhs, self.isa.lanes
-        groups = [f.load(vector(4 * lanes, I8), block, rhs.group_offset(g) + 4 * lanes * v) for g in range(rhs.num_groups)]
+        groups = [
+            f.load(vector(4 * lanes, I8), block, rhs.group_offset(g) + 4 * lanes * v) for g in range(rhs.num_groups)
+        ]
         if rhs.code.is_nibble:
             groups = [w & 15 for w in groups] + [w >> 4 for w in groups]
         scale = self.isa.half_to_float(f, block, 2 * lanes * v)
@@ -159,20 +164,3 @@ class _Emission:
                 if column.minimum is not None:
                     value = f.fma(column.minimum, dsum[r], value)
                 acc[r][c].set(value)
-
-    def _store(self, out: Value, values: list[Value], n0: Value, whole: bool) -> None:
-        f, lanes, nr = self.f, self.isa.lanes, self.tile.rhs.nr
-        if whole:
-            for c, value in enumerate(values):
-                f.store(value, out, 4 * lanes * c, align=4)
-            return
-        left = f["n"] - n0
-        target = f.variable(out)
-        spill = f.stack(4 * nr)
-        with f.when(f.compare("slt", left, nr)):
-            target.set(spill)
-        for c, value in enumerate(values):
-            f.store(value, target.get(), 4 * lanes * c, align=4)
-        with f.when(f.compare("slt", left, nr)), f.loop(0, left) as c:
-            f.store(f.load(F32, spill, c << 2, align=4), out, c << 2, align=4)
-

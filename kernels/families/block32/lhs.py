@@ -3,8 +3,8 @@
     panel of mr rows, per block of 32:
     | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | 32/kr groups x mr rows x kr int8 |
 
-`bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's minimum.
-With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the
+`bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's
+minimum. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the
 elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
 """
 
@@ -161,4 +161,3 @@ def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value]:
     high = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(folded, (2, 3, 6, 7)))
     minus = [f.const(I32, 0) - (part << 3) for part in (low, high)]
     return (minus[0] & 0xFFFF) | (minus[1] << 16), low + high
-

@@ -59,7 +59,8 @@ class MmlaTile:
             for odd, mask in enumerate(((0, 1, 4, 5), (2, 3, 6, 7))):
                 if 2 * pair + odd < rows:
                     out = f.offset(f["dst"], (m0 + (2 * pair + odd)) * f["dst_stride"] + (n0 << 2))
-                    _store(f, out, f.shuffle(left, mask, right), f["n"] - n0)
+                    value = f.clamp(f.shuffle(left, mask, right), f["lo"], f["hi"])
+                    f.store_columns(out, [value], f["n"] - n0)
 
     def _block(self, f: Function, lhs: Value, rhs: Value, acc: list[list[Variable]]) -> None:
         code = self.rhs.code
@@ -68,7 +69,9 @@ class MmlaTile:
         mins = _by_column_pair(f, _halves(f, rhs, self.rhs.min_offset)) if code.has_min else None
         for pair, columns in enumerate(acc):
             d = f.load(FLOATS, lhs, 16 * pair, align=4)
-            bias = f.load(INTS, lhs, self.lhs.scalars_bytes + 16 * pair, align=4) if self.rhs.needs_bias else f.zero(INTS)
+            bias = (
+                f.load(INTS, lhs, self.lhs.scalars_bytes + 16 * pair, align=4) if self.rhs.needs_bias else f.zero(INTS)
+            )
             sums = [bias] * COLUMN_PAIRS
             for g in range(GROUPS):
                 operand = f.load(BYTES, lhs, self.lhs.group_offset(g) + 16 * pair)
@@ -120,8 +123,9 @@ class PairedGemv:
             for p, variable in enumerate(acc):
                 variable.set(self._panel(f, f.offset(block, panel_bytes * p), lhs, twice, d, variable.get()))
         for p, variable in enumerate(acc):
-            left = f["n"] - (n0 + self.rhs.nr * p)
-            _store(f, f.offset(f["dst"], (n0 + self.rhs.nr * p) << 2), variable.get(), left)
+            value = f.clamp(variable.get(), f["lo"], f["hi"])
+            column = n0 + self.rhs.nr * p
+            f.store_columns(f.offset(f["dst"], column << 2), [value], f["n"] - column)
 
     def _twice(self, f: Function, lhs: Value, group: int) -> Value:
         eight = f.load(I64, lhs, self.lhs.group_offset(group))
@@ -162,14 +166,3 @@ def _halves(f: Function, block: Value, offset: int) -> Value:
 def _by_column_pair(f: Function, columns: Value) -> list[Value]:
     """[c0 c1 c2 c3] -> [c0 c1 c0 c1], [c2 c3 c2 c3], as the 2x2 products lie."""
     return [f.shuffle(columns, mask) for mask in ((0, 1, 0, 1), (2, 3, 2, 3))]
-
-
-def _store(f: Function, out: Value, value: Value, left: Value) -> None:
-    """Clamps four columns and writes those that exist: min(4, left)."""
-    value = f.clamp(value, f["lo"], f["hi"])
-    whole = f.compare("sge", left, 4)
-    with f.when(whole):
-        f.store(value, out, align=4)
-    for c in range(3):
-        with f.when(f.both(f.compare("slt", left, 4), f.compare("sgt", left, c))):
-            f.store(f.extract(value, c), out, 4 * c, align=4)

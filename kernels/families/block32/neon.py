@@ -28,7 +28,9 @@ class NeonDotprod:
 
     def dot(self, f: Function, code: WeightCode, total: Value, weights: Value, lhs: Value) -> Value:
         bytes_ = vector(16, I8)
-        return f.call("llvm.aarch64.neon.sdot.v4i32.v16i8", vector(4, I32), total, weights, f.cast("bitcast", lhs, bytes_))
+        return f.call(
+            "llvm.aarch64.neon.sdot.v4i32.v16i8", vector(4, I32), total, weights, f.cast("bitcast", lhs, bytes_)
+        )
 
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
         return f.cast("sitofp", total, vector(4, F32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.families.block32.rhs import WeightCode
-from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
+from kernels.jit.ir import F32, I16, I32, Function, Value, vector
 
 
 @dataclass(frozen=True, slots=True)

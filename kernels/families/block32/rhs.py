@@ -84,7 +84,9 @@ class Rhs32:
         packed = np.empty((num_panels, num_blocks, self.block_bytes), np.uint8)
         blocks = raw.reshape(num_panels, self.nr, num_blocks, self.code.source.block_bytes)
         for field in range(self.code.source.num_scales):
-            into = packed[:, :, 2 * self.nr * field : 2 * self.nr * (field + 1)].reshape(num_panels, num_blocks, self.nr, 2)
+            into = packed[:, :, 2 * self.nr * field : 2 * self.nr * (field + 1)].reshape(
+                num_panels, num_blocks, self.nr, 2
+            )
             into[...] = blocks[..., 2 * field : 2 * field + 2].transpose(0, 2, 1, 3)
         quants = blocks[..., 2 * self.code.source.num_scales :]
         groups = quants.reshape(num_panels, self.nr, num_blocks, self.num_groups, self.kr).transpose(0, 2, 3, 1, 4)
