@@ -1,0 +1,55 @@
+# What a clone needs, by one word each: `make help`. Everything that is slow to make is kept: the environment in .venv,
+# models, compiled kernels, the Arm userland and the peer in the cache folder ($GEMMULE_CACHE, ~/.cache/gemmule).
+
+PYTHON ?= python3
+MODEL ?= smollm2-135m-instruct
+HOST ?= 127.0.0.1
+PORT ?= 8080
+ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/stamp
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help env serve test native-test arm-test lint bench lock
+
+help: ## Show this list.
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+env: $(STAMP) ## Make the environment, in .venv; the command is .venv/bin/gemmule.
+
+$(STAMP): pyproject.toml requirements.lock
+	@tools/env/require python
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing the locked packages into .venv"
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq -c requirements.lock -e '.[dev]'
+	@touch $@
+
+serve: env ## Pull the demo model and serve it on 127.0.0.1:8080 (MODEL= HOST= PORT= ARGS=).
+	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
+	@exec $(BIN)/gemmule serve '$(MODEL)' --host $(HOST) --port $(PORT) $(ARGS)
+
+test: native-test arm-test ## Run every test: on this machine, then on emulated Arm cores.
+
+native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
+	$(BIN)/python -m pytest $(ARGS)
+
+arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1 and N2.
+	@tools/env/require arm
+	$(BIN)/python -m tools.arm.matrix
+
+lint: env ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: env ## Measure beside llama.cpp, built natively and run in turn with us (ARGS= goes to the comparison).
+	@tools/env/require peer
+	$(BIN)/python -m tools.peer.compare $(ARGS)
+
+lock: ## Take the newest versions of all packages and lock them.
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip --disable-pip-version-check install -qq -e '.[dev]'
+	{ sed -n '/^#/p' requirements.lock; .venv/lock/bin/python -m pip freeze --exclude-editable; } > .venv/lock/made
+	mv .venv/lock/made requirements.lock && rm -rf .venv/lock

@@ -1,0 +1,140 @@
+"""Runs the Arm tests under each core, two processes at a time. Knows no test, only where they are.
+
+`python -m tools.arm.matrix [--core NAME ...] [PYTEST ARGUMENT ...]`; without arguments all cores and all suites. Each
+job is a pytest of its own; its output is shown whole when it fails, else as its closing line.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.arm.cores import CORES, Core
+from tools.arm.debian import DebianError
+from tools.arm.userland import REPOSITORY, ready_userland, say
+
+SUITES = (("tests/kernels",), ("tests/arm",))
+NUM_PROCESSES = 2
+JOB_TIMEOUT_S = 1200
+# A hang shows its stack long before the job is ended.
+PYTEST = ("-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=300")
+RUNG = (
+    "from kernels.cpu import detect_cpu; from kernels.ladder import rungs_for; print(rungs_for(detect_cpu())[0].name)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pytest run on one core."""
+
+    core: Core
+    arguments: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.core.name} {' '.join(self.arguments)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a job. `summary` is pytest's closing line."""
+
+    job: Job
+    status: int
+    output: str
+    duration_s: float
+
+    @property
+    def summary(self) -> str:
+        lines = self.output.strip().splitlines()
+        return lines[-1].strip("= ") if lines else "no output"
+
+    def count(self, what: str) -> int:
+        """How many tests ended so, by the summary: passed, failed, errors."""
+        found = re.search(rf"(\d+) {what}", self.summary)
+        return int(found[1]) if found else 0
+
+
+def run(python: Path, job: Job) -> Outcome:
+    """One job, in the repository, under its core."""
+    started_s = time.monotonic()
+    say(f"{job}: started")
+    output, status = emulate(python, job.core, [*PYTEST, *job.arguments], timeout_s=JOB_TIMEOUT_S)
+    return Outcome(job, status, output, time.monotonic() - started_s)
+
+
+def emulate(python: Path, core: Core, arguments: list[str], timeout_s: float) -> tuple[str, int]:
+    """Output and status of the emulated Python; a run that takes too long has status 124."""
+    environment = {**os.environ, "QEMU_CPU": core.name}
+    try:
+        done = subprocess.run(
+            [str(python), *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as expired:
+        seen = expired.stdout.decode(errors="replace") if isinstance(expired.stdout, bytes) else ""
+        return f"{seen}\nended after {timeout_s:.0f} s", 124
+    return done.stdout, done.returncode
+
+
+def check_rungs(python: Path, cores: list[Core]) -> bool:
+    """Every core selects the rung that its table says; shown, for the speed of a server hangs on it."""
+    right = True
+    for core in cores:
+        output, status = emulate(python, core, ["-c", SHOW_RUNG], timeout_s=JOB_TIMEOUT_S)
+        selected = output.strip().splitlines()[-1] if status == 0 and output.strip() else output.strip() or "nothing"
+        verdict = "as expected" if selected == core.rung else f"EXPECTED {core.rung}"
+        print(f"{core.name} ({core.servers}): rung {selected}, {verdict}", flush=True)
+        right &= selected == core.rung
+    return right
+
+
+def run_all(python: Path, jobs: list[Job]) -> list[Outcome]:
+    """All jobs, each shown when it ends."""
+    outcomes = []
+    with ThreadPoolExecutor(NUM_PROCESSES) as pool:
+        for future in as_completed([pool.submit(run, python, job) for job in jobs]):
+            outcome = future.result()
+            if outcome.status != 0:
+                print(f"{'=' * 20} {outcome.job} {'=' * 20}\n{outcome.output}", flush=True)
+            print(f"{outcome.job} [{outcome.job.core.rung}]: {outcome.summary}", flush=True)
+            outcomes.append(outcome)
+    return outcomes
+
+
+def main() -> int:
+    """Zero when every rung is right and every job passed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.arm.matrix", description=__doc__)
+    parser.add_argument("--core", action="append", choices=[core.name for core in CORES], help="default: all")
+    parser.add_argument("arguments", nargs="*", help=f"for pytest; default: {SUITES}")
+    options, more = parser.parse_known_args()
+    arguments = tuple(more + options.arguments)
+    cores = [core for core in CORES if not options.core or core.name in options.core]
+    try:
+        python = ready_userland().python
+    except (DebianError, subprocess.CalledProcessError) as error:
+        sys.exit(f"arm: {error}")
+    if not check_rungs(python, cores):
+        return 1
+    # Suite by suite: the long ones first, so that the last to end are short.
+    outcomes = run_all(python, [Job(core, suite) for suite in ([arguments] if arguments else SUITES) for core in cores])
+    num_passed = sum(outcome.count("passed") for outcome in outcomes)
+    num_failed = sum(outcome.count("failed") + outcome.count("error") for outcome in outcomes)
+    print(f"{num_passed} passed, {num_failed} failed")
+    return 0 if all(outcome.status == 0 for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The peer that speed is measured beside: llama.cpp, built from source for this very machine."""
