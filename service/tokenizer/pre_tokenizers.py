@@ -95,7 +95,6 @@ _BY_NAMES: dict[tuple[str, ...], PreTokenizer] = {
     ("bailingmoe", "bailingmoe2", "llada-moe"): PreTokenizer((_BAILING,)),
     ("bloom", "gpt3-finnish", "poro-chat"): PreTokenizer((_BLOOM,)),
     ("viking",): PreTokenizer((_BLOOM, _DIGIT)),
-    ("superbpe",): PreTokenizer((r"\p{N}+", r"(?=(\d{3})+(?!\d))")),
 }  # fmt: skip
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {name: pre for names, pre in _BY_NAMES.items() for name in names}

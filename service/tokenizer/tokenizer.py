@@ -16,6 +16,9 @@ from service.tokenizer.vocabulary import SPECIAL, Vocabulary, read_vocabulary
 
 SUPPORTED_MODELS = ("gpt2",)
 
+MAX_TEXT_CHARACTERS = 4_000_000
+"""The pattern library gives up, by a panic, after 10 million steps back in one match."""
+
 
 class Tokenizer:
     """Encodes and decodes. Has no state that changes; any thread may use it."""
@@ -47,8 +50,9 @@ class Tokenizer:
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """`add_special`: begin and end tokens where the model wants them. `parse_special`: a control token's text in
-        `text` becomes that token; off, it is text like any other. BadRequest on a lone surrogate.
+        `text` becomes that token; off, it is text like any other. BadRequest on a lone surrogate or far too much.
         """
+        _check_text(text)
         ids: list[int] = []
         if add_special and self.add_bos:
             assert self.bos_id is not None
@@ -73,15 +77,21 @@ class Tokenizer:
         return self.vocabulary.token_bytes(token_id)
 
     def _encode_words(self, text: str) -> list[int]:
-        try:
-            ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
-        except UnicodeEncodeError as error:
-            raise BadRequest(
-                f"the text holds a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}: "
-                "it cannot be UTF-8"
-            ) from None
+        ids: list[int] = self._bpe.encode(text, add_special_tokens=False).ids
         num_tokens = len(self.vocabulary)
         return [token_id for token_id in ids if token_id < num_tokens]  # without the bytes that have no token
+
+
+def _check_text(text: str) -> None:
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise BadRequest(f"the text has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} can be encoded at once")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise BadRequest(
+            f"the text holds a lone surrogate (U+{ord(text[error.start]):04X}) at character {error.start}: "
+            "it cannot be UTF-8"
+        ) from None
 
 
 class _Literals:
