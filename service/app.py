@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -171,7 +171,7 @@ class Service:
         generator = Generator(engine, model.tokenizer, model.chat_template)
         self._serving.open(settings.served_name or model.name, generator, engine.max_context)
 
-    async def _until_stopped(self, stopping: asyncio.Future[bool]) -> int:
+    async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:
         """The exit status: 1 if the engine failed, so that whoever restarts processes does."""
         while not stopping.done():
             await asyncio.wait((stopping,), timeout=WATCH_S)

@@ -6,16 +6,19 @@ the readiness probe can say 503 while running requests end.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import StartupError
 
+log = logging.getLogger(__name__)
+
 BACKLOG = 2048
-FAREWELL_S = 5
+FAREWELL_S = 3
 """What a response that is over for the engine gets to reach its client."""
 
 
@@ -52,8 +55,16 @@ class _Server(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: float) -> AsyncIterator[None]:
     """The listener answers inside the block; at its end the last responses are written, then it is closed."""
+
+    async def cut_off_quietly(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only uvicorn cancels, at the end and after FAREWELL_S; it would report that as a crash of ours.
+            log.warning("cut off at shutdown: %s %s", scope.get("method"), scope.get("path"))
+
     config = uvicorn.Config(
-        app,
+        cut_off_quietly,
         lifespan="off",
         log_config=None,
         access_log=False,

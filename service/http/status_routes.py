@@ -6,7 +6,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
-from service.errors import NotFound
+from service.errors import UnknownModel
 from service.http.serving import Phase, ServedModel, Serving
 
 router = APIRouter()
@@ -33,7 +33,7 @@ async def model(request: Request, name: str) -> JSONResponse:
     for served in _serving(request).models:
         if served.name == name:
             return JSONResponse(_model(served))
-    raise NotFound(f"no model is called {name[:100]!r}", param="model")
+    raise UnknownModel(f"no model is called {name[:100]!r} here", param="model")
 
 
 @router.get("/version", summary="The version of this server.")

@@ -85,7 +85,10 @@ async def test_event_stream_sends_whole_events_and_an_end() -> None:
         yield b"data: 2\n\n"
 
     connection = Connection()
-    await EventStream(events())({"type": "http"}, connection.receive, connection.send)
+    closes: list[bool] = []
+    stream = EventStream(events(), lambda: closes.append(True))
+    await stream({"type": "http"}, connection.receive, connection.send)
+    assert closes == [True]
     start, *bodies = connection.sent
     assert start["status"] == 200
     headers = dict(start["headers"])
@@ -114,9 +117,27 @@ async def test_event_stream_closes_its_source_when_the_client_leaves(blocked_in:
         if blocked_in == "send" and message["type"] == "http.response.body":
             await asyncio.Event().wait()  # a client that does not read
 
-    response = asyncio.ensure_future(EventStream(events())({"type": "http"}, connection.receive, send))
+    closes: list[bool] = []
+    stream = EventStream(events(), lambda: closes.append(True))
+    response = asyncio.ensure_future(stream({"type": "http"}, connection.receive, send))
     await asyncio.sleep(0.01)
     connection.leave()
     await asyncio.wait_for(response, 1)
     assert closed.is_set()
+    assert closes == [True]
     assert [message["type"] for message in connection.sent] == ["http.response.start", "http.response.body"]
+
+
+async def test_event_stream_of_a_client_that_left_before_the_first_event_is_closed_all_the_same() -> None:
+    async def events() -> AsyncGenerator[bytes, None]:
+        yield b"never"
+
+    connection = Connection()
+    connection.leave()
+    closes: list[bool] = []
+    stream = EventStream(events(), lambda: closes.append(True))
+    running = asyncio.ensure_future(stream({"type": "http"}, connection.receive, connection.send))
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert closes == [True]
