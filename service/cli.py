@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kernels.errors import KernelsError
 from service.errors import GemmuleError
 
 USAGE_ERROR = 2
@@ -28,7 +29,7 @@ app.add_typer(kernels_app, name="kernels")
 def main() -> None:
     try:
         sys.exit(app(prog_name="gemmule", standalone_mode=False) or 0)
-    except GemmuleError as error:
+    except (GemmuleError, KernelsError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
@@ -36,6 +37,10 @@ def main() -> None:
         # The reader of our output has left (`gemmule kernels list | head`); nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except MemoryError:
+        _fail("out of memory", 1)
     except Exception as error:
         # A wrong flag: typer's own error, whose base class depends on the version of typer.
         if not hasattr(error, "format_message"):
@@ -120,6 +125,7 @@ def bench(
     gens: Annotated[str, typer.Option("-n", "--n-gen", help="Numbers of tokens to decode; 0 for none.")] = "128",
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
+    isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
     json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
 ) -> None:
     """Prefill and decode tokens/s, as llama-bench reports them. Lists are comma-separated: -p 64,512 -t 1,2."""
@@ -140,6 +146,7 @@ def bench(
             gens=gen_lengths,
             threads=thread_counts,
             repetitions=repetitions,
+            isa=isa,
         )
     )
     if json:
@@ -158,6 +165,17 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
             raise typer.BadParameter(f"{flag} wants numbers from 0 to {1 << 20}, like 64,512; not {text!r}")
         numbers.append(int(part))
     return tuple(number for number in numbers if number)
+
+
+@kernels_app.command("list")
+def list_kernels(
+    contains: Annotated[str, typer.Option("--filter", help="Only names that contain this.")] = "",
+) -> None:
+    """Every matmul micro-kernel, and whether this CPU can run it."""
+    from service.kernel_list import kernel_lines
+
+    for line in kernel_lines(contains):
+        print(line)
 
 
 if __name__ == "__main__":
