@@ -1,0 +1,1 @@
+"""Micro-kernels and what runs them: quantised matrix products, attention, the native step. Knows no service."""

@@ -1,0 +1,1 @@
+"""Load on a running server. A client: imports neither kernels nor service."""

@@ -23,7 +23,7 @@ NUM_PROCESSES = 2
 JOB_TIMEOUT_S = 1200
 # A hang shows its stack long before the job is ended.
 PYTEST = ("-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=300")
-RUNG = (
+SHOW_RUNG = (
     "from kernels.cpu import detect_cpu; from kernels.ladder import rungs_for; print(rungs_for(detect_cpu())[0].name)"
 )
 
