@@ -11,7 +11,7 @@ Built once from a model's architecture, walked by the executor at every step. Kn
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +50,10 @@ class Buffer:
     @property
     def num_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def at(self, num_bytes: int) -> "Buffer":
+        """The same rows, addressed from `num_bytes` into the first one: a column range of the buffer."""
+        return replace(self, offset=self.offset + num_bytes)
 
     @property
     def row_bytes(self) -> int:
@@ -159,9 +163,9 @@ class ProgramBuilder:
         return self._slots.setdefault(slot, len(self._slots))
 
     def build(self) -> Program:
-        arena = _aligned_zeros(self._arena_bytes, ARENA_ALIGNMENT)
+        arena = aligned_zeros(self._arena_bytes, ARENA_ALIGNMENT)
         base = int(arena.ctypes.data)
-        records = _aligned_zeros(max(1, len(self._ops)) * OP_BYTES, CACHE_LINE)[: len(self._ops) * OP_BYTES]
+        records = aligned_zeros(max(1, len(self._ops)) * OP_BYTES, CACHE_LINE)[: len(self._ops) * OP_BYTES]
         for index, pending in enumerate(self._ops):
             row = records[index * OP_BYTES : (index + 1) * OP_BYTES].view(pending.record)
             row["run"], row["slots"], row["op_index"] = pending.run, pending.slots, index
@@ -178,7 +182,8 @@ class ProgramBuilder:
         )
 
 
-def _aligned_zeros(num_bytes: int, alignment: int) -> npt.NDArray[np.uint8]:
+def aligned_zeros(num_bytes: int, alignment: int) -> npt.NDArray[np.uint8]:
+    """Zeroed memory whose address is a multiple of `alignment`."""
     raw = np.zeros(num_bytes + alignment, np.uint8)
     start = -int(raw.ctypes.data) % alignment
     return raw[start : start + num_bytes]

@@ -21,7 +21,10 @@ from kernels.quant.blocks import BLOCK
 
 @dataclass(frozen=True, slots=True)
 class _LaneRung:
-    """How a rung uses the lane tile. `gemm`, `gemv`: rows x panels of a tile; `mr`: rows of a packed LHS panel."""
+    """How a rung uses the lane tile. `gemm`: rows x panels of a tile; `mr`: rows of a packed LHS panel.
+
+    byte_gemm: the tile for 8-bit weights where they need more registers than nibbles do.
+    """
 
     rung: Rung
     isa: Isa
@@ -32,12 +35,13 @@ class _LaneRung:
     gemv_panels: int
     paired_bias: bool = False
     unsigned_bytes: bool = False
+    byte_gemm: tuple[int, int] | None = None
 
 
 _LANE_RUNGS = (
     _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=4),
     _LaneRung(AVX512_VNNI, Avx512Vnni(), "avx512", "vnni", mr=1, gemm=(8, 1), gemv_panels=2, unsigned_bytes=True),
-    _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(6, 1), gemv_panels=2, paired_bias=True),
+    _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(6, 1), gemv_panels=2, paired_bias=True, byte_gemm=(2, 2)),
     _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
 )
 
@@ -57,7 +61,8 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
     gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
     rhs = Rhs32(code, use.isa.lanes, 4, flip_sign=use.unsigned_bytes and not code.is_nibble)
     made = []
-    for lhs, (rows, panels) in ((gemm_lhs, use.gemm), (gemv_lhs, (1, use.gemv_panels))):
+    gemm = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
+    for lhs, (rows, panels) in ((gemm_lhs, gemm), (gemv_lhs, (1, use.gemv_panels))):
         name = _name(lhs, rhs, rows, panels * rhs.nr, use.engine, use.tech)
         tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes)
         made.append(MatmulVariant(name, use.rung, lhs, rhs, _pack(lhs, use.rung), tile.emit))

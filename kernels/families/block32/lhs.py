@@ -4,8 +4,8 @@
     | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | 32/kr groups x mr rows x kr int8 |
 
 `bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's
-minimum. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the
-elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
+minimum. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over
+the elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
 """
 
 from __future__ import annotations

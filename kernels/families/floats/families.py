@@ -40,7 +40,7 @@ class _FloatRung:
 
 
 _RUNGS = (
-    _FloatRung(NEON_DOTPROD, NeonDotprod(), "neon", "mla", vectors=4, rows=6, gemv_panels=2, by_element=True),
+    _FloatRung(NEON_DOTPROD, NeonDotprod(), "neon", "mla", vectors=4, rows=5, gemv_panels=2, by_element=True),
     _FloatRung(AVX512_VNNI, Avx512Vnni(), "avx512", "fma", vectors=2, rows=12, gemv_panels=4),
     _FloatRung(AVX2, Avx2(), "avx2", "fma", vectors=2, rows=6, gemv_panels=4),
     _FloatRung(SCALAR, Portable(), "scalar", "", vectors=2, rows=2, gemv_panels=1),

@@ -1,0 +1,56 @@
+"""The hot loop of every matmul micro-kernel, compiled for its own architecture on whatever machine this is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from kernels.families.variant import MatmulVariant
+from kernels.jit.build import compile_apart
+from kernels.ladder import SCALAR
+from kernels.registry import matmul_variants
+
+DOT = {
+    "i8mm": r"\tsmmla\t",
+    "dotprod": r"\tsdot\t",
+    "vnni": r"\tvpdpbusd\t.*%zmm",
+    "maddubs": r"\tvpmaddubsw\t.*%ymm",
+    "mla": r"\tfmla\t",
+    "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
+}
+FMA = r"\t(fmla\t|vfmadd\d+ps\t)"
+VECTOR_SPILL = r"\tvmov\w+\t%[xyz]mm\d+, -?\d*\(%rsp|\tst[rp]\tq\d+.*\[sp"
+VARIANTS = [pytest.param(v, id=str(v.name)) for _, v in matmul_variants() if v.rung != SCALAR]
+
+
+def hot_loop(assembly: str, dot: str) -> str:
+    """The basic block with most dot products."""
+    blocks = re.split(r"(?m)^(?=\.LBB)", assembly)
+    return max(blocks, key=lambda block: len(re.findall(dot, block)))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_hot_loop(variant: MatmulVariant) -> None:
+    """The rung's own dot product, a fused multiply-add per accumulator, no call, accumulators in registers."""
+    dot = DOT[variant.name.tech]
+    body = hot_loop(compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode(), dot)
+    num_dots = len(re.findall(dot, body))
+    num_accumulators = variant.name.m_step * variant.name.n_step * 4 // vector_bytes(variant)
+    assert num_dots >= num_accumulators * expected_dots(variant)
+    assert len(re.findall(FMA, body)) >= num_accumulators
+    assert not re.search(r"\t(callq?|bl)\t", body)
+    # A few unpacked weights may be parked on the stack (they come back as memory operands); accumulators may not:
+    # a spilled one is both stored and loaded in each turn of the loop, so there would be as many stores as of them.
+    assert len(re.findall(VECTOR_SPILL, body)) < max(4, num_accumulators), body
+
+
+def vector_bytes(variant: MatmulVariant) -> int:
+    return {"neon": 16, "avx2": 32, "avx512": 64}[variant.name.engine]
+
+
+def expected_dots(variant: MatmulVariant) -> int:
+    """Per accumulator vector and turn: 32 elements of K by 4 a lane, by 8 for smmla's 2x2; 1 each for floats."""
+    if variant.name.k_step != 32:
+        return variant.name.k_step
+    return 4 if variant.name.tech == "i8mm" else 8

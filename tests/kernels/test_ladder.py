@@ -1,0 +1,65 @@
+"""Which rung a CPU gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernels.cpu.features import CPU
+from kernels.ladder import LADDER, UnknownRung, rungs_for
+from kernels.registry import FAMILIES
+from kernels.select import choose_matmul
+
+ZEN3 = CPU("x86_64", "znver3", frozenset({"avx2", "bmi", "bmi2", "f16c", "fma"}), 256)
+ICELAKE = CPU(
+    "x86_64",
+    "icelake-server",
+    ZEN3.features | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"},
+    512,
+)
+OLD_X86 = CPU("x86_64", "x86-64", frozenset(), 128)
+N1 = CPU("aarch64", "neoverse-n1", frozenset({"asimd", "dotprod"}), 128)
+N2 = CPU("aarch64", "neoverse-n2", frozenset({"asimd", "dotprod", "i8mm", "sve", "sve2"}), 128)
+A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "best"),
+    [
+        (ZEN3, "avx2"),
+        (ICELAKE, "avx512_vnni"),
+        (OLD_X86, "scalar"),
+        (N1, "neon_dotprod"),
+        (N2, "neon_i8mm"),
+        (A72, "scalar"),
+    ],
+)
+def test_best_rung(cpu: CPU, best: str) -> None:
+    assert rungs_for(cpu)[0].name == best
+    assert rungs_for(cpu)[-1].name == "scalar"
+
+
+def test_a_cap_takes_the_better_rungs_away() -> None:
+    assert [rung.name for rung in rungs_for(N2, "neon_dotprod")] == ["neon_dotprod", "scalar"]
+
+
+@pytest.mark.parametrize("cap", ["avx2", "neon_i8mm", "", "nonsense"])
+def test_a_cap_that_this_cpu_lacks_is_refused_with_what_it_has(cap: str) -> None:
+    with pytest.raises(UnknownRung, match="neon_dotprod, scalar"):
+        rungs_for(N1, cap)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, OLD_X86, N1, N2, A72], ids=lambda cpu: cpu.name)
+def test_gemm_and_gemv_share_one_packed_rhs(family: object, cpu: CPU) -> None:
+    choice = choose_matmul(family, cpu)  # type: ignore[arg-type]
+    assert choice.gemm.rhs == choice.gemv.rhs
+    assert choice.gemv.is_gemv
+    assert not choice.gemm.is_gemv
+    assert choice.rung.runs_on(cpu)
+    assert choice.rung.name in choice.reason
+
+
+def test_every_family_ends_in_the_scalar_rung() -> None:
+    for family in FAMILIES:
+        assert {variant.rung.name for variant in family.variants} >= {"scalar"}
+        assert {variant.rung for variant in family.variants} <= set(LADDER)
