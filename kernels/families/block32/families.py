@@ -39,7 +39,7 @@ class _LaneRung:
 
 
 _LANE_RUNGS = (
-    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=4),
+    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=2),
     _LaneRung(AVX512_VNNI, Avx512Vnni(), "avx512", "vnni", mr=1, gemm=(8, 1), gemv_panels=2, unsigned_bytes=True),
     _LaneRung(AVX2, Avx2(), "avx2", "maddubs", mr=1, gemm=(6, 1), gemv_panels=2, paired_bias=True, byte_gemm=(2, 2)),
     _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
@@ -74,9 +74,10 @@ def _i8mm_variants(code: WeightCode) -> tuple[MatmulVariant, ...]:
     rhs = Rhs32(code, nr=4, kr=8)
     gemm_lhs, gemv_lhs = Qsi8d32(8, 8, repeat=2), Qsi8d32(1, 8)
     gemm_name = _name(gemm_lhs, rhs, gemm_lhs.mr, rhs.nr, "neon", "i8mm")
-    gemv_name = _name(gemv_lhs, rhs, 1, 4 * rhs.nr, "neon", "dotprod")
+    gemv_panels = 2
+    gemv_name = _name(gemv_lhs, rhs, 1, gemv_panels * rhs.nr, "neon", "dotprod")
     gemm = MmlaTile(gemm_name, gemm_lhs, rhs, rung.attributes)
-    gemv = PairedGemv(gemv_name, gemv_lhs, rhs, 4, rung.attributes)
+    gemv = PairedGemv(gemv_name, gemv_lhs, rhs, gemv_panels, rung.attributes)
     return (
         MatmulVariant(gemm_name, rung, gemm_lhs, rhs, _pack(gemm_lhs, rung), gemm.emit),
         MatmulVariant(gemv_name, rung, gemv_lhs, rhs, _pack(gemv_lhs, rung), gemv.emit),
