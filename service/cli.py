@@ -138,7 +138,11 @@ def bench(
     from service.bench import run_bench
     from service.bench_report import as_json, as_table
     from service.pull import resolve_model
+    from service.settings import load_settings
 
+    settings = load_settings({"isa": isa}, os.environ)
+    if thread_counts is None and settings.threads is not None:
+        thread_counts = (settings.threads,)
     rows = list(
         run_bench(
             resolve_model(model),
@@ -146,7 +150,7 @@ def bench(
             gens=gen_lengths,
             threads=thread_counts,
             repetitions=repetitions,
-            isa=isa,
+            isa=settings.isa,
         )
     )
     if json:

@@ -1,8 +1,8 @@
 """Errors -> OpenAI-shaped bodies: {"error": {message, type, param, code}}. Knows no route."""
 
+import logging
 from collections.abc import Mapping
 
-import structlog
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -11,7 +11,7 @@ from service.errors import GemmuleError, QueueFull
 from service.http.disconnect import ClientGone
 from service.metrics.http_metrics import CLIENT_CLOSED_REQUEST
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -35,7 +35,7 @@ async def _gemmule_error(request: Request, error: Exception) -> Response:
     if isinstance(error, QueueFull):
         headers = {"retry-after": str(max(1, round(error.retry_after_s)))}
     if error.status >= 500:
-        log.warning("request failed", path=request.url.path, status=error.status, code=error.code, error=str(error))
+        log.warning("%s: %d %s: %s", request.url.path, error.status, error.code, error)
     return JSONResponse(error_body(error), error.status, headers)
 
 

@@ -78,6 +78,8 @@ async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: floa
     try:
         while not server.started and not running.done():
             await asyncio.sleep(0.005)
+        if running.done():
+            raise StartupError("the HTTP server ended before it had begun") from running.exception()
         yield
     finally:
         server.should_exit = True

@@ -3,19 +3,20 @@
 Nothing on the hot path knows about Prometheus: the executor counts into arrays, a scrape copies them.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 LABELS = ("kernel", "op", "phase")
 
 
 class KernelStats(Protocol):
-    """One kernel in one phase since the start; kernels.runtime's facts have these fields."""
+    """kernels.runtime.stats.KernelStats. Not imported: it brings numba, which has to wait for the loading thread."""
 
     @property
     def kernel(self) -> str: ...
@@ -24,22 +25,19 @@ class KernelStats(Protocol):
     @property
     def phase(self) -> str: ...
     @property
-    def num_calls(self) -> int: ...
+    def calls(self) -> int: ...
     @property
-    def num_bytes(self) -> int: ...
+    def seconds(self) -> float: ...
     @property
-    def num_operations(self) -> int: ...
+    def barrier_seconds(self) -> float: ...
     @property
-    def total_s(self) -> float: ...
+    def wall_seconds(self) -> float: ...
     @property
-    def bucket_bounds_s(self) -> Sequence[float]:
-        """Upper bounds, ascending; what lies above the last is counted in one more bucket."""
-        ...
-
+    def bytes(self) -> int: ...
     @property
-    def bucket_counts(self) -> Sequence[int]:
-        """Calls in each bucket alone: one entry more than bounds."""
-        ...
+    def operations(self) -> int: ...
+    @property
+    def histogram(self) -> Sequence[int]: ...
 
 
 class KernelCollector(Collector):
@@ -49,27 +47,39 @@ class KernelCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         duration = HistogramMetricFamily(
             "gemmule_kernel_duration_seconds",
-            "Time of one call of a micro-kernel, waiting for other threads apart.",
+            "A thread's own work in one call of a micro-kernel; every thread of the team counts.",
             labels=LABELS,
         )
-        calls = CounterMetricFamily("gemmule_kernel_calls", "Calls of a micro-kernel.", labels=LABELS)
-        moved = CounterMetricFamily("gemmule_kernel_bytes", "Bytes a micro-kernel had to move.", labels=LABELS)
-        operations = CounterMetricFamily(
-            "gemmule_kernel_ops", "Arithmetic operations of a micro-kernel; a multiply-add is two.", labels=LABELS
-        )
+        counters = [
+            (CounterMetricFamily(f"gemmule_kernel_{name}", text, labels=LABELS), attrgetter(field))
+            for name, text, field in (
+                ("calls", "Calls of a micro-kernel; the team's threads share one.", "calls"),
+                ("bytes", "Bytes that a micro-kernel had to move.", "bytes"),
+                ("ops", "Arithmetic operations of a micro-kernel; a multiply-add is two.", "operations"),
+                ("wall_seconds", "Time the steps spent in a micro-kernel.", "wall_seconds"),
+                ("barrier_seconds", "Time threads waited for the others after it, added up.", "barrier_seconds"),
+            )
+        ]
         for stats in self._kernel_stats():
             labels = (stats.kernel, stats.op, stats.phase)
-            duration.add_metric(labels, _cumulative(stats), stats.total_s)
-            calls.add_metric(labels, stats.num_calls)
-            moved.add_metric(labels, stats.num_bytes)
-            operations.add_metric(labels, stats.num_operations)
-        yield from (duration, calls, moved, operations)
+            duration.add_metric(labels, _cumulative(stats.histogram), stats.seconds)
+            for counter, field in counters:
+                counter.add_metric(labels, field(stats))
+        yield duration
+        for counter, _ in counters:
+            yield counter
 
 
-def _cumulative(stats: KernelStats) -> list[tuple[str, float]]:
+def _cumulative(histogram: Sequence[int]) -> list[tuple[str, float]]:
     """Prometheus counts, in each bucket, everything up to its bound."""
-    bounds = [*map(floatToGoString, stats.bucket_bounds_s), "+Inf"]
-    return list(zip(bounds, map(float, accumulate(stats.bucket_counts)), strict=True))
+    return list(zip(_bounds(), map(float, accumulate(histogram)), strict=True))
+
+
+@functools.cache
+def _bounds() -> tuple[str, ...]:
+    from kernels.runtime.ticks import HISTOGRAM_EDGES_S  # whoever has stats has loaded numba long since
+
+    return (*(f"{edge_s:.9g}" for edge_s in HISTOGRAM_EDGES_S), "+Inf")
 
 
 class CompilationCollector(Collector):
