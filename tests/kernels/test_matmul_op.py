@@ -1,0 +1,62 @@
+"""The macro-kernel: every portion once, the same bits for any team and any split of the rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kernels.cpu import detect_cpu
+from kernels.jit.library import KernelLibrary
+from kernels.matmul import MatmulOp
+from kernels.registry import FAMILIES, family_for
+from kernels.runtime.abi import STEP
+from kernels.runtime.executor import Executor
+from kernels.runtime.program import ProgramBuilder
+from kernels.select import choose_matmul
+from tests.kernels.native_matmul import matmul, pack_lhs
+from tests.kernels.weights import random_weights
+
+LIBRARY = KernelLibrary()
+MAX_ROWS = 300
+
+
+def run(source: str, x: npt.NDArray[np.float32], n: int, num_threads: int) -> npt.NDArray[np.float32]:
+    """One op in a program of its own."""
+    k = x.shape[1]
+    choice = choose_matmul(family_for(source), detect_cpu())
+    rhs = choice.rhs.pack(random_weights(source, n, k, seed=1)).reshape(-1)
+    builder = ProgramBuilder()
+    lhs_bytes = -(-MAX_ROWS // choice.gemm.lhs.mr) * choice.gemm.lhs.panel_bytes(k)
+    lhs = builder.buffer("lhs", np.uint8, (lhs_bytes,))
+    dst = builder.buffer("dst", np.float32, (MAX_ROWS, n + 3))
+    MatmulOp("test", choice, rhs, n, k, lhs, dst, column=2).add(builder, LIBRARY, num_threads)
+    program = builder.build()
+    variant = choice.gemv if len(x) == 1 else choice.gemm
+    packed = pack_lhs(LIBRARY, variant.lhs_pack, x)
+    program.view(lhs)[: packed.size] = packed
+    step = np.zeros(1, STEP)
+    step["num_tokens"] = len(x)
+    with Executor(program, num_threads) as executor:
+        executor.run(int(step.ctypes.data))
+        (stats,) = executor.kernel_stats()
+    assert stats.kernel == str(variant.name)
+    assert stats.calls == 1
+    assert stats.operations == 2 * len(x) * n * k
+    out = program.view(dst)
+    assert not out[:, :2].any(), "columns before the op's own"
+    assert not out[:, n + 2 :].any(), "columns after the op's own"
+    assert not out[len(x) :].any(), "rows past the step's"
+    return out[: len(x), 2 : n + 2].copy()
+
+
+@pytest.mark.parametrize("source", [family.source for family in FAMILIES])
+@pytest.mark.parametrize("m", [1, 2, 7, 64, 299])
+@pytest.mark.parametrize("n", [5, 96, 200])
+def test_every_team_computes_the_micro_kernels_bits(source: str, m: int, n: int) -> None:
+    x = np.random.default_rng(m).standard_normal((m, 96), np.float32)
+    choice = choose_matmul(family_for(source), detect_cpu())
+    rhs = choice.rhs.pack(random_weights(source, n, 96, seed=1))
+    expected = matmul(LIBRARY, choice.gemm, x, rhs, n)
+    for num_threads in (1, 2, 3):
+        np.testing.assert_array_equal(run(source, x, n, num_threads), expected)
