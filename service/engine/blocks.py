@@ -42,6 +42,12 @@ class BlockPool:
             self._ref_counts[block] = 1
         return blocks
 
+    def share(self, blocks: Iterable[int]) -> None:
+        """Hold blocks which somebody holds already."""
+        for block in blocks:
+            assert self._ref_counts[block] > 0, f"block {block} is free and cannot be shared"
+            self._ref_counts[block] += 1
+
     def free(self, blocks: Iterable[int]) -> None:
         """Give up one hold on each block."""
         for block in blocks:

@@ -31,7 +31,7 @@ class EngineStats:
     num_used_blocks: int
     num_blocks: int
     heartbeat_age_s: float
-    """Since the engine thread last came round: about as long as a step, or up to a second when it is idle."""
+    """Since the engine thread last came round: about as long as a step, or up to `idle_wake_s` when it is idle."""
     is_alive: bool
     """The engine thread runs."""
 
@@ -48,7 +48,9 @@ class EngineClient:
         observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = lambda: secrets.randbits(64),
+        idle_wake_s: float = 1.0,
     ) -> None:
+        """`idle_wake_s`: how often the idle engine thread wakes to beat its heart and to check its books."""
         self._scheduler = scheduler
         self._observer = observer if observer is not None else NoObserver()
         self._clock = clock
@@ -58,7 +60,7 @@ class EngineClient:
         # go of it; an Abort sent just before we heard lasts until the next step. So the commands are bounded by the
         # requests, and putting one never waits and never fails.
         self._commands: queue.Queue[Command] = queue.Queue(3 * self._max_open + 1)
-        self._loop = EngineLoop(scheduler, runner, self._commands, self._post, clock)
+        self._loop = EngineLoop(scheduler, runner, self._commands, self._post, clock, idle_wake_s)
         self._thread = threading.Thread(target=self._loop.run, name="engine", daemon=True)
         self._event_loop: asyncio.AbstractEventLoop | None = None
         self._streams: dict[str, TokenStream] = {}

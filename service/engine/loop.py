@@ -20,9 +20,6 @@ from service.engine.scheduler import Output, Scheduler
 from service.engine.sequence import Sequence
 from service.errors import Draining, GemmuleError, StepFailed
 
-IDLE_WAKE_S = 1.0
-"""How often the idle thread wakes to beat its heart and to check its books."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -36,12 +33,14 @@ class EngineLoop:
         commands: queue.Queue[Command],
         post: Callable[[StepReport], None],
         clock: Callable[[], float],
+        idle_wake_s: float,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
         self._commands = commands
         self._post = post
         self._clock = clock
+        self._idle_wake_s = idle_wake_s
         self._events: list[tuple[str, TokenEvent]] = []
         self._finished: list[RequestTimings] = []
         self.heartbeat_s = clock()
@@ -67,7 +66,7 @@ class EngineLoop:
         """Carry out what has been sent; without other work, wait for it. False: stop."""
         if not self._scheduler.has_work:
             try:
-                if not self._carry_out(self._commands.get(timeout=IDLE_WAKE_S)):
+                if not self._carry_out(self._commands.get(timeout=self._idle_wake_s)):
                     return False
             except queue.Empty:
                 self._scheduler.check()

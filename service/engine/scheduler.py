@@ -141,7 +141,7 @@ class Scheduler:
         chunks = [Chunk(s, s.num_computed, 1, samples=True) for s in decoding]
         budget = self._limits.token_budget - len(chunks)
         prefilling = [s for s in self._running if not s.is_decoding]
-        may_admit = num_preempted == 0
+        may_admit = True
         slots = self._limits.max_batch - len(self._running)
         for sequence in sorted([*prefilling, *self._waiting[:slots]], key=_rank):
             if budget == 0:

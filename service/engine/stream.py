@@ -28,8 +28,6 @@ class TokenStream:
     def deliver(self, event: TokenEvent) -> None:
         """From the client, on the event loop's thread."""
         assert self._finish_reason is None, "nothing follows a finish reason"
-        if self._is_over:
-            return
         self._tokens += event.tokens
         self._finish_reason = event.finish_reason
         self._error = event.error

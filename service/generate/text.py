@@ -104,7 +104,7 @@ class TextAssembler:
             start, _, token = self._held.popleft()
             if start < self._num_released:
                 released.append(token)
-        if is_last and not self._stop_strings.has_matched:
+        if is_last:
             released += [token for _, token in self._open]
         return tuple(released)
 
