@@ -199,5 +199,6 @@ async def serving(
 
 
 async def until(client: EngineClient, condition: Callable[[EngineStats], bool]) -> None:
-    while not condition(client.stats()):
-        await asyncio.sleep(0.001)
+    async with asyncio.timeout(60.0):
+        while not condition(client.stats()):
+            await asyncio.sleep(0.001)

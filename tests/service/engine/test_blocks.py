@@ -45,8 +45,20 @@ def test_the_block_freed_last_is_used_first() -> None:
     assert pool.allocate(2) == [first, second]
 
 
+def test_a_shared_block_is_free_when_the_last_holder_gives_it_up() -> None:
+    pool = BlockPool(2)
+    table = pool.allocate(1)
+    pool.share(table)
+    pool.free(table)
+    assert pool.num_used == 1
+    pool.free(table)
+    assert pool.num_used == 0
+    with pytest.raises(AssertionError, match="cannot be shared"):
+        pool.share(table)
+
+
 class BlockPoolMachine(RuleBasedStateMachine):
-    """Any allocating and freeing keeps every block in exactly one place."""
+    """Any allocating, sharing and freeing keeps every block accounted for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +72,13 @@ class BlockPoolMachine(RuleBasedStateMachine):
             self.tables.append(self.pool.allocate(num_blocks))
             assert len(self.tables[-1]) == num_blocks
 
+    @rule(data=st.data(), num_blocks=st.integers(0, 12))
+    def share(self, data: st.DataObject, num_blocks: int) -> None:
+        if self.tables:
+            prefix = data.draw(st.sampled_from(self.tables))[:num_blocks]
+            self.pool.share(prefix)
+            self.tables.append(prefix)
+
     @rule(data=st.data())
     def free(self, data: st.DataObject) -> None:
         if self.tables:
@@ -68,7 +87,7 @@ class BlockPoolMachine(RuleBasedStateMachine):
     @invariant()
     def conserved(self) -> None:
         self.pool.check(self.tables)
-        assert self.pool.num_used == sum(map(len, self.tables))
+        assert self.pool.num_used == len({block for table in self.tables for block in table})
         assert self.pool.num_used + self.pool.num_free == self.pool.num_blocks
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
-from service.engine.loop import IDLE_WAKE_S
 from service.engine.observer import RequestTimings, StepTimings
 from service.engine.plan import Phase
 from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
+from service.engine.scheduler import Scheduler, SchedulerLimits
 from service.engine.stream import TokenStream
 from service.errors import ContextOverflow, Draining, NotReady, QueueFull, StepFailed
 from tests.service.engine.builders import request, scheduler
@@ -102,7 +103,8 @@ async def test_an_abandoned_stream_frees_its_blocks_within_a_step(how: str) -> N
         with pytest.raises((asyncio.CancelledError, StopAsyncIteration)):
             await task
         runner.let_go()
-        await until(client, lambda stats: stats.num_used_blocks <= 1)
+        await until(client, lambda stats: stats.num_queued + stats.num_running <= 1)
+        assert client.stats().num_used_blocks <= 1
         assert not [chunks for chunks in runner.plans[num_plans + 1 :] for name, _, _ in chunks if name == "victim"]
         assert await others == runner.expected_tokens(other, 12)
 
@@ -303,14 +305,26 @@ async def test_what_outlives_the_drain_limit_is_aborted_with_a_reason() -> None:
 async def test_an_idle_engine_beats_without_running_steps() -> None:
     clock = FakeClock()
     runner = FakeRunner()
-    async with serving(runner, clock=clock) as client:
+    async with serving(runner, clock=clock, idle_wake_s=0.01) as client:
         await tokens_of(client.generate(request(arrival_s=clock())))
         num_plans = len(runner.plans)
         clock.advance(1000.0)
         assert client.stats().heartbeat_age_s == 1000.0
-        await until(client, lambda stats: stats.heartbeat_age_s == 0.0)  # within IDLE_WAKE_S
-        assert IDLE_WAKE_S > 0
+        await until(client, lambda stats: stats.heartbeat_age_s == 0.0)
         assert len(runner.plans) == num_plans
+
+
+async def test_an_idle_engine_finds_a_lost_block() -> None:
+    pool = BlockPool(8)
+    limits = SchedulerLimits(max_context=64)
+    client = EngineClient(Scheduler(pool, limits), FakeRunner(), idle_wake_s=0.01)
+    pool.allocate(1)
+    client.start()
+    await until(client, lambda stats: not stats.is_alive)
+    await asyncio.sleep(0)  # its last report may still be on the way
+    with pytest.raises(StepFailed, match="held 0 times"):
+        client.generate(request())
+    await client.stop(drain_s=0)
 
 
 async def test_the_heartbeat_ages_while_a_step_hangs() -> None:

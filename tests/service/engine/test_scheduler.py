@@ -120,6 +120,17 @@ def test_the_reserve_does_not_keep_a_sequence_from_the_whole_pool() -> None:
     assert [len(tokens) for tokens in run_all(engine, runner).values()] == [1]
 
 
+def test_a_newcomer_leaves_every_running_sequence_room_to_grow() -> None:
+    engine, runner = scheduler(num_blocks=4, max_context=128), FakeRunner()
+    engine.add(request(BLOCK_TOKENS - 4, id="running", arrival_s=1, max_tokens=8), seed=0)
+    step(engine, runner)
+    newcomer = engine.add(request(3 * BLOCK_TOKENS, id="newcomer", arrival_s=2), seed=0)
+    # Three blocks are free, but the running sequence will need one of them soon.
+    assert len(step(engine, runner)[0].chunks) == 1
+    assert set(run_all(engine, runner)) == {"running", "newcomer"}
+    assert newcomer.num_preemptions == 0
+
+
 def test_preemption_takes_the_last_and_changes_no_token() -> None:
     engine, runner = scheduler(num_blocks=4, max_context=256), FakeRunner()
     first = request(BLOCK_TOKENS - 2, id="first", arrival_s=1, max_tokens=70)

@@ -113,7 +113,8 @@ async def test_a_stop_string_ends_the_engine_request_at_once() -> None:
         assert (whole.text, whole.finish_reason) == ("one two ", FinishReason.STOP)
         assert whole.usage.completion_tokens == len(before) + len("END")
         runner.let_go()
-        await until(client, lambda stats: stats.num_used_blocks == 0)
+        await until(client, lambda stats: stats.num_queued + stats.num_running == 0)
+        assert client.stats().num_used_blocks == 0
         # At most the step that had already been planned when the stop string was seen.
         assert len(runner.plans) <= len(before) + len("END") + 1
 

@@ -26,6 +26,8 @@ def pieces_of(text: str, cuts: list[int]) -> list[str]:
 
 @given(text=TEXTS, stops=STOPS, cuts=st.lists(st.integers(0, 1000), max_size=12))
 @example(text="abab", stops=["abab", "ba"], cuts=[])
+@example(text="bab", stops=["b", "ab", "bab"], cuts=[])
+@example(text="aab", stops=["b", "ab"], cuts=[1])
 @example(text="aabaabaaab", stops=["aabaaa"], cuts=[1, 2, 3, 4, 5, 6, 7, 8, 9])
 def test_any_cutting_of_the_text_gives_what_str_find_gives(text: str, stops: list[str], cuts: list[int]) -> None:
     expected = cut_by_find(text, stops)

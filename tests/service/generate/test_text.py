@@ -84,9 +84,10 @@ def test_what_was_held_back_comes_out_at_the_end() -> None:
 
 
 def test_stop_strings_wait_for_the_least_number_of_tokens() -> None:
-    events = feed(assembler("a", min_tokens=3), b"aabba", FinishReason.LENGTH)
-    assert "".join(e.text for e in events) == "aabb"
-    assert events[-1].finish_reason is FinishReason.STOP
+    for ids, text in ((b"aabba", "aabb"), (b"aaabb", "aa")):
+        events = feed(assembler("a", min_tokens=3), ids, FinishReason.LENGTH)
+        assert "".join(e.text for e in events) == text
+        assert events[-1].finish_reason is FinishReason.STOP
 
 
 def test_logprobs_carry_bytes_and_alternatives() -> None:
