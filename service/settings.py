@@ -28,27 +28,41 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
     )
 
-    model: str = Field("smollm2-135m-instruct", description="GGUF file, or the name of a pulled demo model.")
+    model: str = Field(default="smollm2-135m-instruct", description="GGUF file, or the name of a pulled demo model.")
     served_name: str | None = Field(
-        None, min_length=1, description="Model name in requests and responses (default: the file's name)."
+        default=None, min_length=1, description="Model name in requests and responses (default: the file's name)."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
-    threads: int | None = Field(None, ge=1, le=1024, description="Threads of the team (default: the usable cores).")
-    ctx: int | None = Field(None, ge=32, description="Tokens of context per request (default: the model's).")
-    max_batch: int = Field(32, ge=1, le=1024, description="Sequences in one step.")
-    max_step_tokens: int = Field(512, ge=1, le=65536, description="Tokens in one step, prefill and decode together.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="Threads of the team (default: the usable cores)."
+    )
+    ctx: int | None = Field(default=None, ge=32, description="Tokens of context per request (default: the model's).")
+    max_batch: int = Field(default=32, ge=1, le=1024, description="Sequences in one step.")
+    max_step_tokens: int = Field(
+        default=512, ge=1, le=65536, description="Tokens in one step, prefill and decode together."
+    )
     kv_memory: ByteSize | None = Field(
-        None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
+        default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
     )
-    max_queue: int = Field(256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503.")
-    isa: str | None = Field(None, description="Best rung of the ISA ladder to use, e.g. neon_dotprod.")
-    cache: Path | None = Field(None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")
-    max_body: ByteSize = Field(ByteSize(4 << 20), gt=0, description="Largest request body, e.g. 4MiB.")
-    keep_alive_s: float = Field(75.0, gt=0, le=3600, description="Seconds an idle HTTP connection stays open.")
-    drain_s: float = Field(30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level of a log line.")
-    log_format: Literal["console", "json"] = Field("console", description="Log lines for people or for machines.")
+    max_queue: int = Field(
+        default=256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503."
+    )
+    isa: str | None = Field(default=None, description="Best rung of the ISA ladder to use, e.g. neon_dotprod.")
+    cache: Path | None = Field(
+        default=None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule)."
+    )
+    max_body: ByteSize = Field(default=ByteSize(4 << 20), gt=0, description="Largest request body, e.g. 4MiB.")
+    keep_alive_s: float = Field(default=75.0, gt=0, le=3600, description="Seconds an idle HTTP connection stays open.")
+    drain_s: float = Field(
+        default=30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of a log line."
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Log lines for people or for machines."
+    )
 
     @model_validator(mode="after")
     def _every_sequence_can_decode(self) -> Self:

@@ -1,5 +1,6 @@
 """POST /v1/completions: OpenAI's shapes to the letter, with a model whose words are known."""
 
+import asyncio
 import re
 
 import httpx
@@ -98,8 +99,12 @@ async def test_several_prompts_are_choices_in_order(stream: bool) -> None:
 
 async def test_several_prompts_run_side_by_side() -> None:
     runner = FakeRunner()
+    runner.hold()
     async with api(runner) as client:
-        await client.post(PATH, json={"prompt": [[1], [2], [3], [4]], "max_tokens": 8})
+        response = asyncio.ensure_future(client.post(PATH, json={"prompt": [[1], [2], [3], [4]], "max_tokens": 8}))
+        await runner.next_step()  # the first runs alone at most this one step
+        runner.let_go()
+        assert (await response).status_code == 200
     assert max(len(plan) for plan in runner.plans) == 4
 
 
