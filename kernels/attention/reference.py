@@ -1,0 +1,67 @@
+"""NumPy twin of attention in float64, and the KV cache's layout from plain arrays. Knows no tile and no range."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.runtime.abi import BLOCK_TOKENS
+
+
+def cache_blocks(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
+    """k, v: f16[tokens, kv_heads, head_dim] -> f16[blocks, kv_heads, 2, 32 * head_dim]; slots past the last are 0."""
+    num_tokens, num_kv_heads, head_dim = k.shape
+    num_blocks = -(-num_tokens // BLOCK_TOKENS)
+    both = np.zeros((2, num_blocks * BLOCK_TOKENS, num_kv_heads, head_dim), np.float16)
+    both[0, :num_tokens], both[1, :num_tokens] = k, v
+    by_block = both.reshape(2, num_blocks, BLOCK_TOKENS, num_kv_heads, head_dim)
+    keys = by_block[0].transpose(0, 2, 3, 1).reshape(num_blocks, num_kv_heads, -1)
+    values = by_block[1].transpose(0, 2, 1, 3).reshape(num_blocks, num_kv_heads, -1)
+    return np.ascontiguousarray(np.stack([keys, values], axis=2))
+
+
+def attention(
+    q: npt.NDArray[np.float32],
+    k: npt.NDArray[np.float16],
+    v: npt.NDArray[np.float16],
+    positions: npt.NDArray[np.int32],
+    scale: float,
+) -> npt.NDArray[np.float64]:
+    """q: f32[T, heads, head_dim], k, v: f16[tokens, kv_heads, head_dim] -> f64[T, heads, head_dim].
+
+    Query row t sees the tokens up to and with positions[t]; a kv head serves heads / kv_heads consecutive heads.
+    """
+    group = q.shape[1] // k.shape[1]
+    keys, values = (np.repeat(x.astype(np.float64), group, axis=1) for x in (k, v))
+    scores = scale * np.einsum("thd,shd->hts", q.astype(np.float64), keys)
+    unseen = np.arange(k.shape[0])[None, :] > positions[:, None]
+    scores = np.where(unseen, -np.inf, scores)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    total = weights.sum(axis=-1)
+    mixed = np.einsum("hts,shd->thd", weights, values)
+    return np.asarray(mixed / total.T[:, :, None])
+
+
+def attention_error(
+    q: npt.NDArray[np.float32],
+    k: npt.NDArray[np.float16],
+    v: npt.NDArray[np.float16],
+    positions: npt.NDArray[np.int32],
+    scale: float,
+) -> npt.NDArray[np.float64]:
+    """How far f32 arithmetic may be from `attention`, per output element: first order, worst case.
+
+    With u = 2^-24: a score (in units of log2) is off by (head_dim + 4) u sum |q k|; the difference to the maximum
+    doubles it and adds u |s - m|; a weight is off by ln 2 times that and 2 u for 2^x; sums over n tokens add n u,
+    merges and the division 8 u a range. Numerator and denominator are both off.
+    """
+    unit = 2.0**-24
+    num_tokens, _, head_dim = k.shape
+    magnitude = np.abs(q.astype(np.float64)) * scale
+    group = q.shape[1] // k.shape[1]
+    keys = np.repeat(np.abs(k.astype(np.float64)), group, axis=1)
+    most = np.einsum("thd,shd->hts", magnitude, keys).max(axis=-1).T / np.log(2)  # f64[T, heads]
+    weight = np.log(2) * (2 * (head_dim + 4) + 2) * unit * most + 2 * unit
+    sums = (num_tokens + 8 * (num_tokens / 128 + 1)) * unit
+    average = attention(q, k, np.abs(v), positions, scale)
+    return np.asarray(average * 2 * (weight + sums)[:, :, None])

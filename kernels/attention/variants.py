@@ -1,0 +1,103 @@
+"""The list of attention micro-kernels: which instruction sets there are, their tiles, their names, the choice.
+
+    attention_f32_f16p32_d64_6x16_avx2        attention_merge_f32_d64_avx2
+              dst kv       head_dim engine
+                  p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
+
+A decode gets a tile of its own, as high as the query heads that share a kv head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kernels.attention.emit import Tile
+from kernels.attention.isa import AVX2, AVX512, NEON, SCALAR, Isa
+from kernels.attention.merge import Merge
+from kernels.errors import KernelsError
+from kernels.ladder import AVX2 as AVX2_RUNG
+from kernels.ladder import AVX512_VNNI, Rung
+from kernels.ladder import SCALAR as SCALAR_RUNG
+from kernels.naming import ENGINES, UnknownName
+from kernels.runtime.abi import BLOCK_TOKENS
+
+# Attention multiplies floats: of the ladder's rungs it needs the vectors, not their integer dot products.
+_AVX512_NEEDS = AVX512_VNNI.needs - {"avx512vnni"}
+AVX512_RUNG = Rung("avx512", "x86_64", _AVX512_NEEDS, ",".join(f"+{name}" for name in sorted(_AVX512_NEEDS)))
+NEON_RUNG = Rung("neon", "aarch64", frozenset({"asimd"}), "+neon")
+
+_NAME = re.compile(
+    r"attention_(?P<dst>[a-z]+\d+)_(?P<kv>[a-z0-9]+)p32_d(?P<head_dim>\d+)_"
+    rf"(?P<rows>\d+)x(?P<columns>\d+)_(?P<engine>{'|'.join(ENGINES)})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionName:
+    """`rows` x `columns`: query rows and tokens of a whole tile."""
+
+    kv: str
+    head_dim: int
+    rows: int
+    columns: int
+    engine: str
+    dst: str = "f32"
+
+    def __str__(self) -> str:
+        tile = f"{self.rows}x{self.columns}"
+        return f"attention_{self.dst}_{self.kv}p{BLOCK_TOKENS}_d{self.head_dim}_{tile}_{self.engine}"
+
+    @classmethod
+    def parse(cls, text: str) -> AttentionName:
+        match = _NAME.fullmatch(text)
+        if match is None:
+            raise UnknownName(f"{text!r} is no attention micro-kernel; the form is attention_f32_f16p32_d64_6x16_avx2")
+        head_dim, rows, columns = (int(match[key]) for key in ("head_dim", "rows", "columns"))
+        return cls(match["kv"], head_dim, rows, columns, match["engine"], match["dst"])
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionVariant:
+    """An instruction set with the tallest tile that stays in its registers."""
+
+    rung: Rung
+    isa: Isa
+    rows: int
+
+    def tile(self, head_dim: int, rows: int | None = None) -> Tile:
+        """The micro-kernel for a head_dim; `rows`: of another tile than the tallest."""
+        rows = rows or self.rows
+        shape = Tile("", head_dim, rows, self.isa, self.rung.attributes)
+        columns = shape.vectors(rows, BLOCK_TOKENS) * self.isa.lanes
+        name = AttentionName("f16", head_dim, rows, columns, self.isa.engine)
+        return Tile(str(name), head_dim, rows, self.isa, self.rung.attributes)
+
+    def decode_tile(self, head_dim: int, num_groups: int) -> Tile:
+        """For `num_groups` query rows at a time: one tile, or as few equal ones as there must be."""
+        num_tiles = -(-num_groups // self.rows)
+        return self.tile(head_dim, -(-num_groups // num_tiles))
+
+    def merge(self, head_dim: int) -> Merge:
+        name = f"attention_merge_f32_d{head_dim}_{self.isa.engine}"
+        return Merge(name, head_dim, self.isa, self.rung.attributes)
+
+
+ATTENTION_VARIANTS = (
+    AttentionVariant(AVX512_RUNG, AVX512, rows=8),
+    AttentionVariant(AVX2_RUNG, AVX2, rows=6),
+    AttentionVariant(NEON_RUNG, NEON, rows=8),
+    AttentionVariant(SCALAR_RUNG, SCALAR, rows=2),
+)
+
+
+def select_attention(rungs: Iterable[Rung]) -> AttentionVariant:
+    """The best variant for a CPU whose ladder (perhaps capped) is `rungs`."""
+    allowed = list(rungs)
+    features = frozenset(feature for rung in allowed for feature in rung.needs)
+    archs = {rung.arch for rung in allowed}
+    for variant in ATTENTION_VARIANTS:
+        if variant.rung.arch in archs and variant.rung.needs <= features:
+            return variant
+    raise KernelsError("no rung is left for attention: not even scalar")

@@ -1,0 +1,117 @@
+"""Attention micro-kernels of every rung this CPU has, against the NumPy twin and against each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from kernels.attention.emit import PARTIAL_HEAD
+from kernels.attention.reference import attention, attention_error, cache_blocks
+from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
+from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, NativeAttention
+
+EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
+CONTEXTS = (1, 2, 31, 32, 33, 64, 100, 127, 128, 129, 160, 300)
+ORACLE = ATTENTION_VARIANTS[-1]
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+def keys_and_values(num_tokens: int, head_dim: int, seed: int = 0) -> tuple[npt.NDArray[np.float16], ...]:
+    random = np.random.default_rng(seed)
+    shape = (num_tokens, 1, head_dim)
+    return tuple(random.standard_normal(shape).astype(np.float16) for _ in range(2))
+
+
+def queries(num_rows: int, head_dim: int, seed: int = 1) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((num_rows, head_dim)).astype(np.float32)
+
+
+def scattered(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> Cache:
+    """Blocks in a strange order; every other block, and every slot past the last token, holds NaN."""
+    blocks = cache_blocks(k, v)
+    num_blocks, head_dim = blocks.shape[0], k.shape[2]
+    table = np.random.default_rng(2).permutation(2 * num_blocks)[:num_blocks].astype(np.int32)
+    pool = np.full((2 * num_blocks, *blocks.shape[1:]), np.nan, np.float16)
+    pool[table] = blocks
+    unused = -k.shape[0] % 32
+    if unused:
+        pool[table[-1], 0, 0].reshape(head_dim, 32)[:, -unused:] = np.nan
+        pool[table[-1], 0, 1].reshape(32, head_dim)[-unused:] = np.nan
+    return Cache(pool, table)
+
+
+@EVERY_VARIANT
+@pytest.mark.parametrize("head_dim", [16, 64, 80, 128])
+@pytest.mark.parametrize("num_tokens", CONTEXTS)
+def test_against_numpy(objects: Path, variant: AttentionVariant, head_dim: int, num_tokens: int) -> None:
+    """Every row count from one to past a tile, the last row seeing every token, the others fewer."""
+    k, v = keys_and_values(num_tokens, head_dim)
+    cache, scale = scattered(k, v), head_dim**-0.5
+    native = NativeAttention.load(objects, variant, head_dim)
+    for num_rows in range(1, variant.rows + 2):
+        q = queries(num_rows, head_dim)
+        positions = np.maximum(np.arange(num_tokens - num_rows, num_tokens), 0).astype(np.int32)
+        out = native(q, positions, cache, scale)
+        expected = attention(q[:, None], k, v, positions, scale)[:, 0]
+        error = attention_error(q[:, None], k, v, positions, scale)[:, 0]
+        assert (np.abs(out - expected) <= error).all()
+
+
+@EVERY_VARIANT
+def test_large_scores(objects: Path, variant: AttentionVariant) -> None:
+    """Scores far apart: most weights are 0, nothing overflows, whichever range holds the maximum."""
+    k, v = keys_and_values(300, 64)
+    for winner in (3, 140, 290):
+        loud = k.copy()
+        loud[winner] *= 40
+        q = loud[winner].astype(np.float32)
+        out = NativeAttention.load(objects, variant, 64)(q, np.array([299], np.int32), scattered(loud, v), 1.0)
+        np.testing.assert_array_equal(out[0], v[winner, 0].astype(np.float32))
+
+
+@EVERY_VARIANT
+@pytest.mark.parametrize("head_dim", [32, 96])
+def test_a_row_has_one_result(objects: Path, variant: AttentionVariant, head_dim: int) -> None:
+    """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
+    num_tokens = 290
+    k, v = keys_and_values(num_tokens, head_dim)
+    cache, scale = scattered(k, v), head_dim**-0.5
+    q = queries(num_tokens, head_dim)
+    positions = np.arange(num_tokens, dtype=np.int32)
+    whole = NativeAttention.load(objects, ORACLE, head_dim)(q, positions, cache, scale)
+    for rows in range(1, variant.rows + 1):
+        native = NativeAttention.load(objects, variant, head_dim, rows)
+        np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
+        for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
+            part = slice(first, first + count)
+            np.testing.assert_array_equal(native(q[part], positions[part], cache, scale), whole[part])
+
+
+@EVERY_VARIANT
+def test_a_range_that_nobody_sees(objects: Path, variant: AttentionVariant) -> None:
+    """m = -inf, l = 0, o = 0 for rows before the range, whether alone or beside a row that sees it."""
+    k, v = keys_and_values(160, 64)
+    native, cache = NativeAttention.load(objects, variant, 64), scattered(k, v)
+    for positions in ([5, 100], [127, 128]):
+        partials = native.partials(queries(2, 64), np.array(positions, np.int32), cache, 128)
+        assert partials[0, 0] == -np.inf
+        assert (partials[0, [1, *range(PARTIAL_HEAD, PARTIAL_HEAD + 64)]] == 0).all()
+    assert partials[1, 1] == 1  # one token: its weight is 2^0
+
+
+@EVERY_VARIANT
+def test_not_a_number_is_not_hidden(objects: Path, variant: AttentionVariant) -> None:
+    """A NaN in q comes out as NaN, so that the step can be refused."""
+    k, v = keys_and_values(40, 16)
+    q = queries(2, 16)
+    q[1, 3] = np.nan
+    out = NativeAttention.load(objects, variant, 16)(q, np.array([39, 39], np.int32), scattered(k, v), 0.25)
+    assert np.isfinite(out[0]).all()
+    assert np.isnan(out[1]).all()

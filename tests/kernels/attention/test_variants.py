@@ -1,0 +1,50 @@
+"""Names and choice of attention micro-kernels: pure, so every CPU can be asked about."""
+
+from __future__ import annotations
+
+import pytest
+
+from kernels.attention.variants import ATTENTION_VARIANTS, AttentionName, select_attention
+from kernels.ladder import LADDER, Rung
+from kernels.naming import UnknownName
+
+
+def rungs(best: str, arch: str) -> list[Rung]:
+    """The ladder of a CPU of this architecture from its rung `best` down."""
+    ladder = [rung for rung in LADDER if rung.arch in (arch, "")]
+    return ladder[[rung.name for rung in ladder].index(best) :]
+
+
+@pytest.mark.parametrize(
+    ("best", "arch", "engine"),
+    [
+        ("avx512_vnni", "x86_64", "avx512"),
+        ("avx2", "x86_64", "avx2"),
+        ("scalar", "x86_64", "scalar"),
+        ("neon_i8mm", "aarch64", "neon"),
+        ("neon_dotprod", "aarch64", "neon"),
+        ("scalar", "aarch64", "scalar"),
+    ],
+)
+def test_choice(best: str, arch: str, engine: str) -> None:
+    assert select_attention(rungs(best, arch)).isa.engine == engine
+
+
+def test_names_are_computed_and_parsed_back() -> None:
+    names = [variant.tile(64, rows).name for variant in ATTENTION_VARIANTS for rows in range(1, variant.rows + 1)]
+    assert len(set(names)) == len(names)
+    assert "attention_f32_f16p32_d64_6x16_avx2" in names
+    for name in names:
+        assert str(AttentionName.parse(name)) == name
+
+
+@pytest.mark.parametrize("text", ["", "attention_f32_f16p32_d64_6x16", "attention_f32_f16p16_d64_6x16_avx2"])
+def test_other_names_are_refused(text: str) -> None:
+    with pytest.raises(UnknownName, match="no attention micro-kernel"):
+        AttentionName.parse(text)
+
+
+@pytest.mark.parametrize(("num_groups", "rows"), [(1, 1), (3, 3), (6, 6), (7, 4), (8, 4), (12, 6), (16, 6)])
+def test_decode_tiles_are_equally_high(num_groups: int, rows: int) -> None:
+    (avx2,) = (variant for variant in ATTENTION_VARIANTS if variant.isa.engine == "avx2")
+    assert avx2.decode_tile(64, num_groups).rows == rows
