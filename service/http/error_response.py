@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from service.errors import GemmuleError, QueueFull
@@ -18,6 +19,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(GemmuleError, _gemmule_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientGone, _client_gone)
+    app.add_exception_handler(ClientDisconnect, _client_gone)  # within the request's body
     app.add_exception_handler(Exception, _unexpected)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -110,6 +111,21 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_engine() -> None
         assert text.startswith("HTTP/1.1 200 OK")
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize("body", [b"", b'{"prompt": '])
+async def test_a_client_that_leaves_within_its_body_is_no_error_of_ours(
+    body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server(FakeRunner()) as client:
+        _, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n" + body)
+        await writer.drain()
+        await wait_for(client, "gemmule_http_requests_in_flight", 2)  # this one, and the one that asks
+        writer.close()
+        await writer.wait_closed()
+        await wait_for(client, 'gemmule_http_requests_total{endpoint="/v1/completions",status="499"}', 1)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_port_in_use_is_one_clear_line() -> None:
