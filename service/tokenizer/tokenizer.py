@@ -12,9 +12,13 @@ from service.gguf import fields
 from service.gguf.cursor import quoted
 from service.tokenizer.byte_letters import BYTE_TO_LETTER
 from service.tokenizer.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
-from service.tokenizer.vocabulary import SPECIAL, Vocabulary, read_vocabulary
+from service.tokenizer.vocabulary import Vocabulary, read_vocabulary
 
 SUPPORTED_MODELS = ("gpt2",)
+
+LITERAL_MARK = "\ufdd0"
+"""Put inside a special token's name it makes the name text like any other, and is dropped, where special tokens are
+parsed. A Unicode noncharacter: texts that people exchange do not hold it."""
 
 MAX_TEXT_CHARACTERS = 4_000_000
 """The pattern library gives up, by a panic, after 10 million steps back in one match."""
@@ -50,7 +54,8 @@ class Tokenizer:
 
     def encode(self, text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
         """`add_special`: begin and end tokens where the model wants them. `parse_special`: a control token's text in
-        `text` becomes that token; off, it is text like any other. BadRequest on a lone surrogate or far too much.
+        `text` becomes that token; off, it is text like any other (LITERAL_MARK helps).
+        BadRequest on a lone surrogate, or on far too much.
         """
         _check_text(text)
         ids: list[int] = []
@@ -61,7 +66,7 @@ class Tokenizer:
             if isinstance(piece, int):
                 ids.append(piece)
             else:
-                ids.extend(self._encode_words(piece))
+                ids.extend(self._encode_words(piece.replace(LITERAL_MARK, "") if parse_special else piece))
         if add_special and self.add_eos:
             assert self.eos_id is not None
             ids.append(self.eos_id)
@@ -146,9 +151,8 @@ def _build_bpe(vocabulary: Vocabulary, merges: list[str], pre: PreTokenizer) -> 
             raise ModelFileError(f"merge {len(pairs)} is {quoted(merge)}; it has to be two tokens with a space between")
         pairs.append((left, right))
     ids = dict(zip(vocabulary.tokens, range(len(vocabulary)), strict=True))
-    for token_id, token_type in enumerate(vocabulary.types):
-        if token_type in SPECIAL:
-            del ids[vocabulary.tokens[token_id]]  # no word of a text may be one by accident
+    for token_id in vocabulary.special_ids():
+        del ids[vocabulary.tokens[token_id]]  # no word of a text may be one by accident
     for letter in BYTE_TO_LETTER:
         # A byte without a token still stands between its neighbours, or they would merge; it is dropped afterwards.
         ids.setdefault(letter, len(vocabulary))

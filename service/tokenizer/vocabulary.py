@@ -66,6 +66,9 @@ class Vocabulary:
             return bytes.fromhex(text[3:5])
         return bytes_of_letters(text)
 
+    def special_ids(self) -> list[int]:
+        return [token_id for token_id, token_type in enumerate(self.types) if token_type in SPECIAL]
+
     def literals(self, *, special: bool) -> dict[str, int]:
         """Tokens which are looked for before anything else, by text: user-defined ones, and special ones on request."""
         wanted = LITERAL if special else {TokenType.USER_DEFINED}
