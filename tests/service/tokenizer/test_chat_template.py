@@ -123,7 +123,7 @@ def test_every_value_of_a_message_is_literal(tokenizer: Tokenizer, chatml: ChatT
         ("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "does not come to an end"),
         ("{{ ''.__class__.__mro__ }}", "fails on this conversation: SecurityError"),
         ("{{ nothing.at.all }}", "fails on this conversation: UndefinedError: 'nothing' is undefined"),
-        ("{{ 9 ** 9 ** 9 }}", "fails on this conversation: BadArgumentError: a whole number of more than 4096 bits"),
+        ("{{ 9 ** (9 ** 9) }}", "fails on this conversation: BadArgumentError: a whole number of more than 4096 bits"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "RecursionError"),
         ("{{ messages + 1 }}", "fails on this conversation: TypeError"),
         ("{{ raise_exception('a\n\tb\r\n' ~ 'c' * 1000) }}", "refuses this conversation: a b ccc"),
