@@ -157,7 +157,8 @@ SAME_AS_JINJA = [
     "{{ '{0}{1:>4}{a!r}'.format(1, 2, a='x') }} {{ 'abc'.startswith('ab') }} {{ 'x'.center(5) }}|{{ 'a' in 'cab' }}",
     "{{ items | first }}{{ items | last }}{{ items | length }}{{ [3, 1] | sort }}{{ ['b', 'B'] | unique | list }}",
     "{{ ' x ' | trim }}{{ 'x' | upper }}{{ 'aXb' | replace('X', '-') }}{{ [1, 2] | join('+') }}"
-    "{{ nope | default('d') }}{{ none | default('d', true) }}{{ 'abc def' | capitalize }}{{ 'abc' | title }}{{ [2, 1] | min }}",
+    "{{ nope | default('d') }}{{ none | default('d', true) }}"
+    "{{ 'abc def' | capitalize }}{{ 'abc' | title }}{{ [2, 1] | min }}",
     "{{ [{'a': 1}, {'a': 2}] | map(attribute='a') | join(',') }} {{ [{'a': 1}] | join(', ', attribute='a') }}",
     "{{ [{'r': 'u'}, {'r': 's'}] | selectattr('r', 'equalto', 's') | list }} {{ ['a', ''] | select | list }}",
     "{{ 'a\nb\n\nc' | indent }}|{{ 'a\nb' | indent(2, true) }}|{{ 'a\n\nb\n' | indent('> ', blank=true) }}",
