@@ -21,6 +21,7 @@ from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, Variable, ve
 from kernels.naming import MatmulName
 
 GROUPS = 8  # of 4 elements in a block of 32
+CACHE_LINE = 64
 
 
 class Isa(Protocol):
@@ -47,7 +48,10 @@ class Isa(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LaneTile:
-    """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`."""
+    """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`.
+
+    prefetch_bytes: how far ahead of its loads the GEMV asks for weights, 0 for not at all.
+    """
 
     name: MatmulName
     lhs: Qsi8d32
@@ -56,6 +60,7 @@ class LaneTile:
     panels: int
     isa: Isa
     features: str
+    prefetch_bytes: int = 0
 
     def emit(self) -> str:
         arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
@@ -121,6 +126,9 @@ class _Emission:
         with f.loop(0, self.num_blocks) as index:
             lhs_at, rhs_at = index * lhs.block_bytes, index * self.tile.rhs.block_bytes
             blocks = [f.offset(p, rhs_at) for p in rhs_panels]
+            if self.tile.prefetch_bytes:
+                for line in range(0, self.tile.rhs.block_bytes, CACHE_LINE):
+                    f.prefetch(blocks[0], self.tile.prefetch_bytes + line)
             columns = [self._column(block, v) for block in blocks for v in range(self.vectors)]
             for p, lhs_panel in enumerate(lhs_panels):
                 count = min(lhs.mr, rows - p * lhs.mr)
