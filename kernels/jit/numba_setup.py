@@ -1,0 +1,93 @@
+"""The one door to numba: sets its CPU features and cache folder, then imports it. Compiles nothing itself.
+
+numba reads its settings when it is imported, so this module must be the one that imports it first; whoever needs numba
+imports it from here or, better, uses the decorators of kernels.jit.function.
+"""
+
+import hashlib
+import os
+import platform
+import sys
+import threading
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite
+import numpy as np
+
+from kernels.cpu import hwcap
+from kernels.cpu.features import CPU, detect_cpu
+from kernels.jit.folder import cache_folder
+
+# numba's auto-vectoriser drops lanes with SVE vectors longer than 128 bits (llvm/llvm-project 204939), and what is
+# hand-written for SVE or SME does not pass through numba.
+NEVER_ON_ARM: Final = frozenset(
+    {"sve", "sve2", "sve2p1", "f32mm", "f64mm", "sme", "sme2", "sme2p1", "sme-i16i64", "sme-f64f64"}
+)
+
+
+def numba_features(cpu: CPU) -> str:
+    """The value for NUMBA_CPU_FEATURES. On Arm every known feature is stated, since the core's name implies some."""
+    if cpu.arch == "x86_64":
+        return cpu.llvm_features()
+    usable = cpu.features - NEVER_ON_ARM
+    names = [(name, "neon" if name == "asimd" else name) for name in sorted(hwcap.KNOWN)]
+    return ",".join(f"{'+' if name in usable else '-'}{llvm_name}" for name, llvm_name in names)
+
+
+def cache_key(package: Path, *parts: str) -> str:
+    """Hash of every Python source under `package` and of `parts`."""
+    digest = hashlib.sha256("\n".join(parts).encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"\0{path.relative_to(package).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _configure(modules: Iterable[str]) -> Path:
+    """Returns the folder of compiled functions. An operator's own NUMBA_CPU_* win, so that images can be warmed."""
+    assert "numba" not in modules, "numba was imported before kernels.jit.numba_setup could set its CPU features"
+    cpu = detect_cpu()
+    name = os.environ.setdefault("NUMBA_CPU_NAME", cpu.name)
+    features = os.environ.setdefault("NUMBA_CPU_FEATURES", numba_features(cpu))
+    versions = (version("numba"), llvmlite.__version__, np.__version__, platform.python_version())
+    key = cache_key(Path(__file__).resolve().parent.parent, *versions, name, features)
+    folder = cache_folder() / "numba" / key
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
+    return folder
+
+
+FOLDER: Final = _configure(sys.modules)
+
+import numba as _numba  # noqa: E402
+from numba.core import event as _event  # noqa: E402
+
+numba: Final[Any] = _numba  # its own annotations are partial
+
+
+class _CompileCounter(_event.Listener):
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count = 0
+
+    def add(self) -> None:
+        with self._lock:
+            self.count += 1
+
+    def on_start(self, event: object) -> None:
+        self.add()
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+COUNTER: Final = _CompileCounter()
+_register: Any = _event.register
+_register("numba:compile", COUNTER)
+
+
+def compile_events() -> int:
+    """How many functions numba has compiled in this process. Loading one from the cache is not compiling."""
+    return COUNTER.count
