@@ -1,0 +1,73 @@
+"""Ticks to seconds, and the edges of the latency histograms. Knows no kernel.
+
+The tick rate is measured against the monotonic clock on every architecture: Arm's cntfrq_el0 is what firmware wrote
+there, and x86 does not say.
+"""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Final
+
+from kernels.jit.function import c_callable, inlined
+from kernels.jit.native import count_leading_zeros, read_ticks
+
+CALIBRATION_S: Final = 0.01
+SCALE_SHIFT: Final = 20  # nanoseconds = ticks * scale >> SCALE_SHIFT
+
+# Bucket k counts durations below edge k: two buckets an octave from 64 ns to 0.5 s, the last one is open.
+NUM_BUCKETS: Final = 48
+FIRST_EDGE_EXPONENT: Final = 6
+
+
+def _edge_ns(bucket: int) -> int:
+    octave, upper_half = divmod(bucket, 2)
+    return (3 << FIRST_EDGE_EXPONENT - 1 if upper_half else 2 << FIRST_EDGE_EXPONENT - 1) << octave
+
+
+HISTOGRAM_EDGES_S: Final = tuple(_edge_ns(bucket) * 1e-9 for bucket in range(NUM_BUCKETS - 1))
+
+
+@c_callable("int64()")
+def _ticks_now() -> int:
+    return read_ticks()  # type: ignore[no-any-return]
+
+
+def ticks_now() -> int:
+    """The tick counter as Python sees it."""
+    return int(_ticks_now.ctypes())
+
+
+def measure_rate(
+    ticks: Callable[[], int] = ticks_now,
+    clock_s: Callable[[], float] = time.perf_counter,
+    duration_s: float = CALIBRATION_S,
+) -> float:
+    """Ticks per second, over `duration_s` of waiting."""
+    ticks()
+    start_s, start = clock_s(), ticks()
+    while clock_s() - start_s < duration_s:
+        pass
+    end_s, end = clock_s(), ticks()
+    return (end - start) / (end_s - start_s)
+
+
+@functools.cache
+def tick_rate() -> float:
+    """Ticks per second of this machine, measured once."""
+    return measure_rate()
+
+
+def nanosecond_scale(rate: float) -> int:
+    return max(1, round(1e9 / rate * (1 << SCALE_SHIFT)))
+
+
+@inlined
+def histogram_bucket(ticks: int, scale: int) -> int:
+    """The bucket of a duration; native."""
+    nanoseconds = max(ticks, 0) * scale >> SCALE_SHIFT
+    if nanoseconds < 64:
+        return 0
+    exponent = 63 - count_leading_zeros(nanoseconds)
+    half = nanoseconds >> (exponent - 1) & 1
+    return min(2 * (exponent - FIRST_EDGE_EXPONENT) + half + 1, NUM_BUCKETS - 1)  # type: ignore[no-any-return]

@@ -1,0 +1,175 @@
+"""The native loop: every thread of a team walks the same list of ops, with a barrier after each. Knows no op.
+
+Waiting is one function for both barriers and idle workers: spin, then yield, then sleep on a futex. A thread that
+changes the word waited for wakes sleepers only if there are any: a step without sleepers makes no system call.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from kernels.jit.function import c_callable, native
+from kernels.jit.native import (
+    atomic_add_i32,
+    atomic_load_i32,
+    atomic_store_i32,
+    call_op,
+    call_syscall,
+    load,
+    pause,
+    read_ticks,
+    record,
+    store,
+)
+from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, PHASES, STEP, THREAD, THREAD_BYTES, Record
+from kernels.runtime.ticks import NUM_BUCKETS, histogram_bucket
+
+# What changes while a step runs lies on lines of its own.
+TEAM: Final[Record] = np.dtype(
+    {
+        "names": [
+            "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
+            "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
+            "epoch", "parked", "stop", "arrived", "generation", "waiting",
+        ],
+        "formats": ["i8"] * 14 + ["i4"] * 6,
+        # epoch counts steps: workers sleep on it, `parked` says how many. arrived, generation: the barrier; `waiting`
+        # says how many sleep on generation.
+        "offsets": [*range(0, 112, 8), 128, 132, 136, 192, 256, 260],
+        "itemsize": 320,
+    }
+)  # fmt: skip
+EPOCH: Final = 128
+PARKED: Final = 132
+ARRIVED: Final = 192
+GENERATION: Final = 256
+WAITING: Final = 260
+
+# One per (thread, slot, phase); all i64, ticks in units of the tick counter.
+SLOT_STATS: Final[Record] = np.dtype(
+    [("calls", "i8"), ("ticks", "i8"), ("barrier_ticks", "i8"), ("units", "i8"), ("histogram", "i8", (NUM_BUCKETS,))]
+)
+SLOT_STATS_BYTES: Final = SLOT_STATS.itemsize
+NUM_PHASES: Final = len(PHASES)
+_TICKS: Final = 8
+_BARRIER_TICKS: Final = 16
+_UNITS: Final = 24
+_HISTOGRAM: Final = 32
+
+_FUTEX_WAIT_PRIVATE: Final = 128
+_FUTEX_WAKE_PRIVATE: Final = 129
+_EVERYONE: Final = 2**31 - 1
+_SPINS_PER_CHECK: Final = 16
+
+
+@native
+def _wait_while(team_address: int, word: int, sleepers: int, old: Any, spin_ticks: int, yield_ticks: int) -> None:
+    """Return when the i32 at `word` is no longer `old`; `sleepers` is the address of the count of who sleeps on it."""
+    team = record(team_address, TEAM)
+    start = read_ticks()
+    while True:
+        for _ in range(_SPINS_PER_CHECK):
+            if atomic_load_i32(word) != old:
+                return
+            pause()
+        if read_ticks() - start >= spin_ticks:
+            break
+    while read_ticks() - start < yield_ticks:
+        call_syscall(team.syscall, team.sched_yield, 0, 0, 0)
+        if atomic_load_i32(word) != old:
+            return
+    atomic_add_i32(sleepers, np.int32(1))
+    while atomic_load_i32(word) == old:
+        call_syscall(team.syscall, team.futex, word, _FUTEX_WAIT_PRIVATE, old)
+    atomic_add_i32(sleepers, np.int32(-1))
+
+
+@native
+def _advance(team_address: int, word: int, sleepers: int) -> None:
+    """Change the i32 at `word` and wake who sleeps on it."""
+    team = record(team_address, TEAM)
+    atomic_add_i32(word, np.int32(1))
+    if atomic_load_i32(sleepers) != 0:
+        call_syscall(team.syscall, team.futex, word, _FUTEX_WAKE_PRIVATE, _EVERYONE)
+
+
+@native
+def _barrier(team_address: int) -> None:
+    team = record(team_address, TEAM)
+    generation = atomic_load_i32(team_address + GENERATION)
+    if atomic_add_i32(team_address + ARRIVED, np.int32(1)) == team.num_threads - 1:
+        atomic_store_i32(team_address + ARRIVED, np.int32(0))
+        _advance(team_address, team_address + GENERATION, team_address + WAITING)
+    else:
+        word, sleepers = team_address + GENERATION, team_address + WAITING
+        _wait_while(team_address, word, sleepers, generation, team.spin_ticks, team.yield_ticks)
+
+
+@native
+def _add(address: int, value: int) -> None:
+    store(address, load(address, np.int64) + value, np.int64)
+
+
+@native
+def _walk(team_address: int, index: int) -> None:
+    """One step, as thread `index`."""
+    team = record(team_address, TEAM)
+    thread_address = team.threads + THREAD_BYTES * index
+    thread = record(thread_address, THREAD)
+    phase = record(thread.step, STEP).phase
+    stats = team.stats + team.stats_stride * index + SLOT_STATS_BYTES * phase
+    start = read_ticks()
+    for op_index in range(team.num_ops):
+        op_address = team.ops + OP_BYTES * op_index
+        op = record(op_address, OP_HEADER)
+        thread.units = 0
+        variant = call_op(op.run, op_address, thread_address)
+        end = read_ticks()
+        slot = stats + SLOT_STATS_BYTES * NUM_PHASES * np.int64(op.slots[variant])
+        _add(slot, 1)
+        _add(slot + _TICKS, end - start)
+        _add(slot + _HISTOGRAM + 8 * histogram_bucket(end - start, team.tick_scale), 1)
+        if index == 0:
+            _add(slot + _UNITS, thread.units)
+        if team.num_threads > 1:
+            _barrier(team_address)
+        start = read_ticks()
+        _add(slot + _BARRIER_TICKS, start - end)
+        if index == 0:
+            # Nobody takes chunks of this op any more; the next step finds 0.
+            store(team.counters + CACHE_LINE * op_index, 0, np.int64)
+
+
+@c_callable("int64(int64, int64)")
+def run_step(team_address: int, step_address: int) -> int:
+    """Thread 0: start the others on this step, walk with them, return when all ops are done."""
+    team = record(team_address, TEAM)
+    for index in range(team.num_threads):
+        record(team.threads + THREAD_BYTES * index, THREAD).step = step_address
+    if team.num_threads > 1:
+        _advance(team_address, team_address + EPOCH, team_address + PARKED)
+    _walk(team_address, 0)
+    return 0
+
+
+@c_callable("int64(int64, int64)")
+def run_worker(team_address: int, index: int) -> int:
+    """A worker's whole life: wait for a step, walk it, until told to stop."""
+    team = record(team_address, TEAM)
+    epoch = np.int32(0)
+    while True:
+        spin = team.park_ticks
+        _wait_while(team_address, team_address + EPOCH, team_address + PARKED, epoch, spin, spin)
+        # Steps cannot overtake a worker: run_step ends after a barrier with it.
+        epoch = np.int32(epoch + 1)
+        if team.stop != 0:
+            return 0
+        _walk(team_address, index)
+
+
+@c_callable("int64(int64)")
+def stop_workers(team_address: int) -> int:
+    """End every worker; none may be inside a step."""
+    record(team_address, TEAM).stop = 1
+    _advance(team_address, team_address + EPOCH, team_address + PARKED)
+    return 0
