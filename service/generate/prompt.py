@@ -23,7 +23,9 @@ def encode_prompt(prompt: Prompt, tokenizer: Tokenizer, chat_template: ChatTempl
     match prompt:
         case Chat(messages):
             if chat_template is None:
-                raise BadRequest("this model has no chat template: it completes text, but cannot chat")
+                raise BadRequest(
+                    "this model has no chat template: it completes text, but cannot chat", param="messages"
+                )
             text = chat_template.render(messages, add_generation_prompt=True)
             # The template writes the control tokens, the begin of text among them, by their names.
             ids = tokenizer.encode(text, add_special=False, parse_special=True)

@@ -1,10 +1,11 @@
-"""Requests and schedulers, of which a test says only what it is about."""
+"""Requests and schedulers, of which a test says only what it is about, and how to read a stream."""
 
 from itertools import count
 
 from service.engine.blocks import BlockPool
-from service.engine.request import Request, SamplingParams
+from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
 from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.stream import TokenStream
 from tests.service.fakes import EOS, digest_of
 
 _ids = count()
@@ -24,3 +25,16 @@ def scheduler(
 ) -> Scheduler:
     limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget)
     return Scheduler(BlockPool(num_blocks), limits, eos_ids={EOS})
+
+
+async def tokens_of(stream: TokenStream) -> list[int]:
+    """All tokens, if the request ends well."""
+    tokens: list[int] = []
+    last: TokenEvent | None = None
+    async for event in stream:
+        assert last is None or last.finish_reason is None
+        tokens += [token.id for token in event.tokens]
+        last = event
+    assert last is not None
+    assert last.finish_reason in (FinishReason.STOP, FinishReason.LENGTH), last
+    return tokens

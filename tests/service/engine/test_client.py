@@ -1,35 +1,16 @@
-"""The engine thread and its client together, over a FakeRunner."""
+"""The engine thread and its client together, over a FakeRunner: admission, streams, leaving, draining."""
 
 import asyncio
-import threading
 from dataclasses import replace
-from typing import Any
+from random import Random
 
 import pytest
 
-from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
-from service.engine.observer import RequestTimings, StepTimings
-from service.engine.plan import Phase
-from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
-from service.engine.scheduler import Scheduler, SchedulerLimits
-from service.engine.stream import TokenStream
-from service.errors import ContextOverflow, Draining, NotReady, QueueFull, StepFailed
-from tests.service.engine.builders import request, scheduler
-from tests.service.fakes import FakeClock, FakeRunner, serving, until
-
-
-async def tokens_of(stream: TokenStream) -> list[int]:
-    """All tokens, if the request ends well."""
-    tokens: list[int] = []
-    last: TokenEvent | None = None
-    async for event in stream:
-        assert last is None or last.finish_reason is None
-        tokens += [token.id for token in event.tokens]
-        last = event
-    assert last is not None
-    assert last.finish_reason in (FinishReason.STOP, FinishReason.LENGTH), last
-    return tokens
+from service.engine.request import FinishReason, Request, SamplingParams
+from service.errors import ContextOverflow, Draining, NotReady, QueueFull
+from tests.service.engine.builders import request, scheduler, tokens_of
+from tests.service.fakes import FakeRunner, serving, until
 
 
 async def test_one_request() -> None:
@@ -49,6 +30,34 @@ async def test_many_requests_hear_their_own_tokens() -> None:
         heard = await asyncio.gather(*(tokens_of(client.generate(r)) for r in requests))
         for r, tokens in zip(requests, heard, strict=True):
             assert tokens == runner.expected_tokens(r, r.sampling.max_tokens or 0)
+
+
+async def test_leaving_at_any_moment_disturbs_nobody() -> None:
+    runner, random = FakeRunner(), Random(0)
+
+    async def read(r: Request, num_events: int) -> None:
+        heard: list[int] = []
+        async with client.generate(r) as stream:
+            async for event in stream:
+                heard += [token.id for token in event.tokens]
+                num_events -= 1
+                if num_events == 0:
+                    break
+        assert heard == runner.expected_tokens(r, len(heard))
+        assert num_events == 0 or len(heard) == r.sampling.max_tokens
+
+    async with serving(runner, num_blocks=16, max_queue=120) as client:
+        requests = [
+            request(random.randint(1, 150), id=f"visitor {n}", max_tokens=random.randint(1, 60)) for n in range(120)
+        ]
+        readers = [asyncio.create_task(read(r, random.randint(1, 90))) for r in requests]
+        for reader in random.sample(readers, 30):
+            await asyncio.sleep(0.001)
+            reader.cancel()
+        outcomes = await asyncio.gather(*readers, return_exceptions=True)
+        assert [o for o in outcomes if o is not None and not isinstance(o, asyncio.CancelledError)] == []
+        await until(client, lambda stats: stats.num_queued + stats.num_running == 0)
+        assert client.stats().num_used_blocks == 0
 
 
 async def test_a_slow_reader_gets_everything_and_slows_nobody() -> None:
@@ -121,46 +130,6 @@ async def test_closing_an_ended_stream_aborts_nothing() -> None:
         assert await tokens_of(again) == runner.expected_tokens(a, 3)
 
 
-async def test_a_failing_step_fails_its_requests_and_no_others() -> None:
-    runner = FakeRunner()
-    async with serving(runner, max_batch=1) as client:
-        runner.to_raise.append(ValueError("a kernel's complaint"))
-        unlucky, lucky = request(id="unlucky"), request(id="lucky")
-        streams = [client.generate(unlucky), client.generate(lucky)]
-        events = [event async for event in streams[0]]
-        assert events[-1].finish_reason is FinishReason.ERROR
-        assert isinstance(events[-1].error, StepFailed)
-        assert "a kernel's complaint" in str(events[-1].error)
-        assert await tokens_of(streams[1]) == runner.expected_tokens(lucky, 8)
-        assert client.stats().num_used_blocks == 0
-        assert client.stats().is_alive
-
-
-async def test_a_runner_that_samples_too_little_fails_the_step() -> None:
-    class Mute(FakeRunner):
-        def run(self, plan: Any) -> Any:
-            return super().run(plan)[1:]
-
-    async with serving(Mute()) as client:
-        events = [event async for event in client.generate(request())]
-        assert isinstance(events[-1].error, StepFailed)
-        assert "sampled 0 tokens" in str(events[-1].error)
-
-
-async def test_a_bug_on_the_engine_thread_ends_everything_and_says_so() -> None:
-    runner = FakeRunner()
-    async with serving(runner) as client:
-        bad = request()
-        object.__setattr__(bad, "arrival_s", "noon")  # breaks the scheduler's order
-        streams = [client.generate(request()), client.generate(bad)]
-        for stream in streams:
-            events = [event async for event in stream]
-            assert isinstance(events[-1].error, StepFailed)
-        with pytest.raises(StepFailed, match="the engine has failed"):
-            client.generate(request())
-        await until(client, lambda stats: not stats.is_alive)
-
-
 async def test_the_queue_is_bounded() -> None:
     runner = FakeRunner()
     async with serving(runner, max_batch=2, max_queue=3) as client:
@@ -210,58 +179,6 @@ async def test_stats_tell_queued_from_running() -> None:
         assert (stats.num_queued, stats.num_running, stats.num_used_blocks) == (2, 1, 2)
 
 
-async def test_the_observer_hears_of_steps_and_requests() -> None:
-    steps: list[StepTimings] = []
-    requests: list[RequestTimings] = []
-
-    class Observer:
-        def on_step(self, step: StepTimings) -> None:
-            assert threading.current_thread() is threading.main_thread()
-            steps.append(step)
-
-        def on_finish(self, request: RequestTimings) -> None:
-            requests.append(request)
-
-    clock = FakeClock()
-
-    class Runner(FakeRunner):
-        def run(self, plan: Any) -> Any:
-            clock.advance(2.0)
-            return super().run(plan)
-
-    runner = Runner()
-    async with serving(runner, observer=Observer(), clock=clock, token_budget=8) as client:
-        a = request(12, id="timed", arrival_s=clock() - 1.0, max_tokens=3)
-        await tokens_of(client.generate(a))
-        assert [step.phase for step in steps] == [Phase.PREFILL, Phase.PREFILL, Phase.DECODE, Phase.DECODE]
-        assert [step.num_tokens for step in steps] == [8, 4, 1, 1]
-        assert [step.run_s for step in steps] == [2.0] * 4
-        assert [step.plan_s + step.commit_s for step in steps] == [0.0] * 4
-        assert [step.token_gaps_s for step in steps] == [(), (), (2.0,), (2.0,)]
-        assert [first.ttft_s for step in steps for first in step.first_tokens] == [5.0]
-        (timings,) = requests
-        assert timings.first_token is not None
-        assert (timings.first_token.queue_s, timings.first_token.prefill_s, timings.total_s) == (1.0, 4.0, 9.0)
-        assert (timings.num_prompt_tokens, timings.num_output_tokens) == (12, 3)
-        assert timings.finish_reason is FinishReason.LENGTH
-
-        runner.hold()
-        stream = client.generate(request(id="aborted", max_tokens=500))
-        runner.allow()
-        await anext(stream)
-        stream.close()
-        runner.let_go()
-        await until(client, lambda stats: stats.num_queued + stats.num_running == 0)
-        assert (requests[-1].id, requests[-1].finish_reason) == ("aborted", FinishReason.ABORT)
-
-        complaint = ValueError("no")
-        runner.to_raise.append(complaint)
-        [event async for event in client.generate(request(id="failed"))]
-        assert steps[-1].error is complaint
-        assert (requests[-1].id, requests[-1].finish_reason) == ("failed", FinishReason.ERROR)
-        assert requests[-1].first_token is None
-
-
 async def test_an_engine_serves_between_start_and_stop() -> None:
     client = EngineClient(scheduler(), FakeRunner())
     with pytest.raises(NotReady):
@@ -300,41 +217,3 @@ async def test_what_outlives_the_drain_limit_is_aborted_with_a_reason() -> None:
             assert events[-1].finish_reason is FinishReason.ABORT
             assert isinstance(events[-1].error, Draining)
         assert client.stats().num_used_blocks == 0
-
-
-async def test_an_idle_engine_beats_without_running_steps() -> None:
-    clock = FakeClock()
-    runner = FakeRunner()
-    async with serving(runner, clock=clock, idle_wake_s=0.01) as client:
-        await tokens_of(client.generate(request(arrival_s=clock())))
-        num_plans = len(runner.plans)
-        clock.advance(1000.0)
-        assert client.stats().heartbeat_age_s == 1000.0
-        await until(client, lambda stats: stats.heartbeat_age_s == 0.0)
-        assert len(runner.plans) == num_plans
-
-
-async def test_an_idle_engine_finds_a_lost_block() -> None:
-    pool = BlockPool(8)
-    limits = SchedulerLimits(max_context=64)
-    client = EngineClient(Scheduler(pool, limits), FakeRunner(), idle_wake_s=0.01)
-    pool.allocate(1)
-    client.start()
-    await until(client, lambda stats: not stats.is_alive)
-    await asyncio.sleep(0)  # its last report may still be on the way
-    with pytest.raises(StepFailed, match="held 0 times"):
-        client.generate(request())
-    await client.stop(drain_s=0)
-
-
-async def test_the_heartbeat_ages_while_a_step_hangs() -> None:
-    clock = FakeClock()
-    runner = FakeRunner()
-    async with serving(runner, clock=clock) as client:
-        runner.hold()
-        stream = client.generate(request(max_tokens=1))
-        await runner.next_step()
-        clock.advance(30.0)
-        assert client.stats().heartbeat_age_s == 30.0
-        runner.let_go()
-        await tokens_of(stream)

@@ -1,4 +1,6 @@
 import asyncio
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ from service.engine.request import FinishReason, Request, SamplingParams
 from service.errors import BadRequest, ContextOverflow, QueueFull, StepFailed
 from service.generate.generator import INLINE_CHARS, GenerationRequest, Generator
 from service.generate.prompt import Chat, Prompt
+from service.gguf.reader import open_gguf
+from service.tokenizer import load_chat_template, load_tokenizer
 from tests.service.fakes import BOS, IM_END, IM_START, FakeChatTemplate, FakeRunner, FakeTokenizer, serving, until
 
 
@@ -139,6 +143,25 @@ async def test_leaving_early_frees_everything(how: str) -> None:
         await until(client, lambda stats: stats.num_queued + stats.num_running == 0)
         assert client.stats().num_used_blocks == 0
         assert len(runner.plans) <= 5
+
+
+async def test_with_the_tokenizer_and_the_template_of_a_model_file(tiny_gguf: Path) -> None:
+    with closing(open_gguf(tiny_gguf)) as file:
+        tokenizer = load_tokenizer(file.metadata)
+        template = load_chat_template(file.metadata, tokenizer)
+    assert template is not None
+    messages = ({"role": "user", "content": "Grüße 😀"},)
+    runner = FakeRunner(alphabet=range(tokenizer.vocab_size))
+    async with serving(runner) as client:
+        asked = asking(Chat(messages), max_tokens=200, ignore_eos=True, logprobs=3)
+        generation = await Generator(client, tokenizer, template).generate(asked)
+        whole = await generation.collect()
+    ids = tokenizer.encode(template.render(messages), add_special=False, parse_special=True)
+    request = Request(id="", prompt_ids=tuple(ids), sampling=asked.sampling, arrival_s=0.0)
+    expected = runner.expected_tokens(request, 200)
+    assert whole.text == tokenizer.decode(expected)
+    assert [token.id for token in whole.tokens] == expected
+    assert whole.usage.prompt_tokens == len(ids)
 
 
 async def test_an_error_of_the_engine_is_raised() -> None:
