@@ -1,0 +1,128 @@
+"""Puts attention into a program: the op's arguments, buffers and kernel slots. Knows no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from kernels.attention.emit import PARTIAL_HEAD, RANGE_TOKENS, Tile, partial_bytes
+from kernels.attention.op import ATTENTION, PARTS_PER_THREAD, attention
+from kernels.attention.variants import AttentionVariant
+from kernels.jit.library import KernelLibrary
+from kernels.jit.vector_math import LOG2_E
+from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
+
+TILE_ROWS: Final = 48  # a multiple of every tile's rows; many enough that the cache is read seldom, few enough for L2
+KV_ELEMENT_BYTES: Final = 2
+MAX_PARTIAL_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    scale: float
+
+    def __post_init__(self) -> None:
+        assert self.num_heads % self.num_kv_heads == 0, f"{self.num_heads} heads over {self.num_kv_heads} kv heads"
+
+    @property
+    def group(self) -> int:
+        """Query heads that share a kv head."""
+        return self.num_heads // self.num_kv_heads
+
+    @property
+    def tile_tokens(self) -> int:
+        """Query tokens of a unit of work."""
+        return max(1, TILE_ROWS // self.group)
+
+    @property
+    def head_bytes(self) -> int:
+        """K and V of one kv head in one block of the cache."""
+        return 2 * BLOCK_TOKENS * self.head_dim * KV_ELEMENT_BYTES
+
+    @property
+    def block_bytes(self) -> int:
+        return self.num_kv_heads * self.head_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionWorkspace:
+    """Partials of units that the team cuts into parts. The layers of a program share one."""
+
+    partials: Buffer
+    arrivals: Buffer
+
+    @classmethod
+    def reserve(
+        cls, builder: ProgramBuilder, shape: AttentionShape, max_context: int, num_threads: int
+    ) -> AttentionWorkspace:
+        """Room for every decode that is cut, up to a limit: what does not fit is not cut. Untouched pages cost none."""
+        num_units = PARTS_PER_THREAD * num_threads
+        wanted = num_units * -(-max_context // RANGE_TOKENS) * shape.group
+        room = min(wanted, MAX_PARTIAL_BYTES // partial_bytes(shape.head_dim))
+        partials = builder.buffer("attention_partials", np.float32, (room, PARTIAL_HEAD + shape.head_dim))
+        return cls(partials, builder.buffer("attention_arrivals", np.int32, (num_units,)))
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionOp:
+    """Where attention stands in a program. q: roped rows; kv: address of this layer of the cache."""
+
+    name: str
+    shape: AttentionShape
+    variant: AttentionVariant
+    q: Buffer
+    kv: int
+    out: Buffer
+    workspace: AttentionWorkspace
+
+    @property
+    def prefill(self) -> Tile:
+        return self.variant.tile(self.shape.head_dim)
+
+    @property
+    def decode(self) -> Tile:
+        return self.variant.decode_tile(self.shape.head_dim, self.shape.group)
+
+    def add(self, builder: ProgramBuilder, library: KernelLibrary) -> None:
+        shape, prefill, decode = self.shape, self.prefill, self.decode
+        merge = self.variant.merge(shape.head_dim)
+        library.load([(kernel.name, kernel.emit) for kernel in (prefill, decode, merge)])
+        num_rows = shape.tile_tokens * shape.group
+        builder.scratch(num_rows * (4 * shape.head_dim + 2 * partial_bytes(shape.head_dim) + 4))
+        args: dict[str, int | float | Buffer] = {
+            "q": self.q,
+            "q_stride": self.q.row_bytes,
+            "out": self.out,
+            "out_stride": self.out.row_bytes,
+            "kv": self.kv,
+            "block_stride": shape.block_bytes,
+            "head_stride": shape.head_bytes,
+            "num_kv_heads": shape.num_kv_heads,
+            "group": shape.group,
+            "head_dim": shape.head_dim,
+            "scale": shape.scale * LOG2_E,
+            "prefill": library.address(prefill.name),
+            "decode": library.address(decode.name),
+            "merge": library.address(merge.name),
+            "tile_tokens": shape.tile_tokens,
+            "partials": self.workspace.partials,
+            "max_partials": self.workspace.partials.shape[0],
+            "arrivals": self.workspace.arrivals,
+        }
+        slots = (self._slot(prefill, shape.tile_tokens), self._slot(decode, 1))
+        builder.op(self.name, record=ATTENTION, run=attention.address, slots=slots, args=args)
+
+    def _slot(self, tile: Tile, num_queries: int) -> KernelSlot:
+        """A unit is a token that a query token sees. Bytes: of the cache, read once for `num_queries` of a sequence."""
+        return KernelSlot(
+            self.name,
+            tile.name,
+            bytes_per_unit=self.shape.block_bytes // BLOCK_TOKENS // num_queries,
+            operations_per_unit=4 * self.shape.head_dim * self.shape.num_heads,
+        )

@@ -1,0 +1,131 @@
+"""The attention op through the executor: right, and the same bits however the work is divided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from kernels.attention.program import AttentionShape
+from kernels.attention.reference import attention, attention_error
+from kernels.attention.variants import AttentionVariant
+from kernels.jit.library import KernelLibrary
+from kernels.runtime.abi import DECODE, MIXED, PHASES
+from tests.kernels.attention.native_attention import VARIANTS_HERE
+from tests.kernels.attention.steps import AttentionStep, Chunk, Conversation, Floats, Halves, conversations
+
+EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
+BEST = VARIANTS_HERE[0]
+SHAPES = [
+    pytest.param(AttentionShape(9, 3, 64, 64**-0.5), id="9q3kv64"),
+    pytest.param(AttentionShape(4, 4, 16, 0.25), id="4q4kv16"),
+    pytest.param(AttentionShape(8, 1, 32, 0.2), id="8q1kv32"),
+    pytest.param(AttentionShape(14, 2, 96, 0.1), id="14q2kv96"),
+    pytest.param(AttentionShape(2, 1, 256, 0.0625), id="2q1kv256"),
+]
+SMOLLM2 = AttentionShape(9, 3, 64, 64**-0.5)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
+    return KernelLibrary(tmp_path_factory.mktemp("objects"))
+
+
+@contextmanager
+def running(
+    library: KernelLibrary, shape: AttentionShape, cache: Halves, num_threads: int = 1, max_context: int = 8192
+) -> Iterator[AttentionStep]:
+    step = AttentionStep(shape, BEST, cache, library, num_threads, max_context=max_context)
+    with step:
+        yield step
+
+
+def whole(step: AttentionStep, conversation: Conversation) -> Floats:
+    return step.run([Chunk(conversation, 0, len(conversation))])[0]
+
+
+def close_to_numpy(shape: AttentionShape, chunk: Chunk, out: Floats) -> bool:
+    q, positions = chunk.of.q[chunk.start : chunk.stop], np.arange(chunk.start, chunk.stop, dtype=np.int32)
+    arguments = (q, chunk.of.k, chunk.of.v, positions, shape.scale)
+    return bool((np.abs(out - attention(*arguments)) <= attention_error(*arguments)).all())
+
+
+@EVERY_VARIANT
+@pytest.mark.parametrize("shape", SHAPES)
+def test_mixed_steps(library: KernelLibrary, variant: AttentionVariant, shape: AttentionShape) -> None:
+    """Decodes beside prefills from the start and from the middle, at and around block and range borders."""
+    made, cache = conversations(shape, [1, 31, 32, 33, 127, 128, 129, 300, 200, 77])
+    chunks = [Chunk(c, len(c) - 1, len(c)) for c in made[:6]]
+    chunks += [Chunk(made[6], 0, 129), Chunk(made[7], 120, 300), Chunk(made[8], 130, 137), Chunk(made[9], 0, 77)]
+    with AttentionStep(shape, variant, cache, library, 2) as step:
+        for chunk, out in zip(chunks, step.run(chunks), strict=True):
+            assert close_to_numpy(shape, chunk, out)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_chunks_change_no_bit(library: KernelLibrary, shape: AttentionShape) -> None:
+    """The same rows: in one prefill, in chunks of any size, token by token."""
+    (made,), cache = conversations(shape, [300])
+    with running(library, shape, cache) as step:
+        expected = whole(step, made)
+        for sizes in ([1] * 300, [7] * 42 + [6], [128, 128, 44], [299, 1], [1, 127, 1, 171], [33, 160, 107]):
+            stops = np.cumsum(sizes)
+            chunks = [Chunk(made, int(stop - size), int(stop)) for stop, size in zip(stops, sizes, strict=True)]
+            out = np.concatenate([step.run([chunk])[0] for chunk in chunks])
+            np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("num_threads", [2, 3])
+def test_threads_change_no_bit(library: KernelLibrary, num_threads: int) -> None:
+    made, cache = conversations(SMOLLM2, [700, 129, 1, 450])
+    plans = [
+        [Chunk(made[0], 0, 700)],
+        [Chunk(made[0], 699, 700)],  # cut into parts: 3 units only
+        [Chunk(made[0], 690, 700)],
+        [Chunk(c, len(c) - 1, len(c)) for c in made],
+        [Chunk(made[3], 449, 450), Chunk(made[1], 0, 129), Chunk(made[2], 0, 1), Chunk(made[0], 640, 700)],
+    ]
+    with running(library, SMOLLM2, cache) as alone, running(library, SMOLLM2, cache, num_threads) as team:
+        for plan in plans:
+            for expected, out in zip(alone.run(plan), team.run(plan), strict=True):
+                np.testing.assert_array_equal(out, expected)
+
+
+def test_company_changes_no_bit(library: KernelLibrary) -> None:
+    """A decode alone, and among 15 others of any length."""
+    lengths = [260, 1, 128, 129, 255, 256, 257, 31, 32, 33, 700, 90, 2, 64, 300, 511]
+    made, cache = conversations(SMOLLM2, lengths)
+    with running(library, SMOLLM2, cache, 2) as step:
+        together = step.run([Chunk(c, len(c) - 1, len(c)) for c in made])
+        for c, out in zip(made, together, strict=True):
+            np.testing.assert_array_equal(step.run([Chunk(c, len(c) - 1, len(c))])[0], out)
+
+
+def test_cut_units(library: KernelLibrary) -> None:
+    """A long decode on a team is cut into parts whose partials are stored, unless there is no room for them."""
+    made, cache = conversations(SMOLLM2, [900])
+    decode = [Chunk(made[0], 899, 900)]
+    outs = []
+    for max_context, is_cut in ((900, True), (128, False)):
+        with running(library, SMOLLM2, cache, 2, max_context) as step:
+            for _ in range(3):  # the count of arrivals is back at 0 after each step
+                outs.append(step.run(decode)[0])
+            stored = step.program.view(step.program.buffers["attention_partials"])
+            assert stored.any() == is_cut
+            assert not step.program.view(step.program.buffers["attention_arrivals"]).any()
+    for out in outs:
+        np.testing.assert_array_equal(out, outs[0])
+    assert close_to_numpy(SMOLLM2, decode[0], outs[0])
+
+
+def test_what_is_charged(library: KernelLibrary) -> None:
+    """Units: the tokens that each query token sees. A step of decodes is charged to the decode tile."""
+    made, cache = conversations(SMOLLM2, [100, 40])
+    with running(library, SMOLLM2, cache, 2) as step:
+        step.run([Chunk(c, len(c) - 1, len(c)) for c in made])
+        step.run([Chunk(made[0], 98, 100), Chunk(made[1], 39, 40)])
+        counted = {(stats.kernel, stats.phase): stats.units for stats in step.executor.kernel_stats()}
+    prefill, decode = BEST.tile(64).name, BEST.decode_tile(64, 3).name
+    assert counted == {(decode, PHASES[DECODE]): 140, (prefill, PHASES[MIXED]): 99 + 100 + 40}
