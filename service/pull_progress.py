@@ -24,7 +24,8 @@ class PullProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def begin(self, stage: str, num_bytes: int) -> None:
         if not self._console.is_terminal:
