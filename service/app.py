@@ -89,13 +89,15 @@ def serve(settings: Settings) -> int:
 
     configure_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    if settings.cache is not None:
+        os.environ["GEMMULE_CACHE"] = str(settings.cache)  # kernels and numba read it once, when they are imported
 
     def load() -> LoadedModel:
         # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
         from service.model import load_model
         from service.pull import resolve_model
 
-        return load_model(resolve_model(settings.model), settings)
+        return load_model(resolve_model(settings.model, settings.cache), settings)
 
     return asyncio.run(Service(settings, load).run())
 

@@ -145,7 +145,7 @@ def bench(
         thread_counts = (settings.threads,)
     rows = list(
         run_bench(
-            resolve_model(model),
+            resolve_model(model, settings.cache),
             prompts=prompt_lengths,
             gens=gen_lengths,
             threads=thread_counts,
