@@ -93,11 +93,13 @@ def serve(settings: Settings) -> int:
         os.environ["GEMMULE_CACHE"] = str(settings.cache)  # kernels and numba read it once, when they are imported
 
     def load() -> LoadedModel:
-        # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
-        from service.model import load_model
         from service.pull import resolve_model
 
-        return load_model(resolve_model(settings.model, settings.cache), settings)
+        path = resolve_model(settings.model, settings.cache)
+        # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
+        from service.model import load_model
+
+        return load_model(path, settings)
 
     return asyncio.run(Service(settings, load).run())
 

@@ -135,17 +135,20 @@ def bench(
     if thread_counts == ():
         raise typer.BadParameter("-t wants at least one number above 0")
 
-    from service.bench import run_bench
-    from service.bench_report import as_json, as_table
     from service.pull import resolve_model
     from service.settings import load_settings
 
     settings = load_settings({"isa": isa}, os.environ)
+    path = resolve_model(model, settings.cache)
     if thread_counts is None and settings.threads is not None:
         thread_counts = (settings.threads,)
+
+    from service.bench import run_bench
+    from service.bench_report import as_json, as_table
+
     rows = list(
         run_bench(
-            resolve_model(model, settings.cache),
+            path,
             prompts=prompt_lengths,
             gens=gen_lengths,
             threads=thread_counts,
