@@ -1,0 +1,98 @@
+"""A plan as the arrays of a native step, and the sampled records as tokens. Decides nothing, computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.runtime.abi import BLOCK_TOKENS, SAMPLED, SAMPLING, STEP
+from kernels.runtime.executor import Executor
+from service.engine.plan import Chunk, StepPlan
+from service.engine.request import SampledToken
+from service.errors import StepFailed
+
+SEED_RANGE = 1 << 64
+
+
+class ModelRunner:
+    """Runs plans of at most `max_tokens` tokens of `max_batch` sequences; called on one thread."""
+
+    def __init__(self, executor: Executor, max_tokens: int, max_batch: int, max_context: int) -> None:
+        self._executor = executor
+        max_blocks = -(-max_context // BLOCK_TOKENS)
+        self._token_ids = np.zeros(max_tokens, np.int32)
+        self._positions = np.zeros(max_tokens, np.int32)
+        self._kv_slots = np.zeros(max_tokens, np.int32)
+        self._token_sequence = np.zeros(max_tokens, np.int32)
+        self._query_starts = np.zeros(max_batch + 1, np.int32)
+        self._context_lengths = np.zeros(max_batch, np.int32)
+        self._block_tables = np.zeros((max_batch, max_blocks), np.int32)
+        self._logit_rows = np.zeros(max_batch, np.int32)
+        self._sampling = np.zeros(max_batch, SAMPLING)
+        self._sampled = np.zeros(max_batch, SAMPLED)
+        self._step = np.zeros(1, STEP)
+        for name in (
+            "token_ids",
+            "positions",
+            "kv_slots",
+            "token_sequence",
+            "query_starts",
+            "context_lengths",
+            "block_tables",
+            "logit_rows",
+            "sampling",
+            "sampled",
+        ):
+            self._step[name] = getattr(self, f"_{name}").ctypes.data
+        self._step["max_blocks"] = max_blocks
+
+    def run(self, plan: StepPlan) -> Sequence[SampledToken]:
+        """One native step. Raises StepFailed if a logit is not finite."""
+        row = num_logit_rows = 0
+        for index, chunk in enumerate(plan.chunks):
+            self._fill_chunk(chunk, index, row)
+            row += chunk.num_tokens
+            self._query_starts[index + 1] = row
+            if chunk.samples:
+                self._logit_rows[num_logit_rows] = row - 1
+                self._fill_sampling(self._sampling[num_logit_rows], chunk)
+                num_logit_rows += 1
+        step = self._step[0]
+        step["num_tokens"], step["num_sequences"], step["num_logit_rows"] = row, len(plan.chunks), num_logit_rows
+        step["phase"] = plan.phase
+        self._executor.run(int(self._step.ctypes.data))
+        return [self._token(self._sampled[index]) for index in range(num_logit_rows)]
+
+    def _fill_chunk(self, chunk: Chunk, index: int, row: int) -> None:
+        sequence, start, end = chunk.sequence, chunk.start, chunk.start + chunk.num_tokens
+        rows = slice(row, row + chunk.num_tokens)
+        table = self._block_tables[index]
+        num_blocks = -(-end // BLOCK_TOKENS)
+        table[:num_blocks] = sequence.block_table[:num_blocks]
+        if chunk.num_tokens == 1:
+            self._token_ids[row] = sequence.token_ids[start]
+            self._positions[row] = start
+            self._kv_slots[row] = table[start // BLOCK_TOKENS] * BLOCK_TOKENS + start % BLOCK_TOKENS
+        else:
+            positions = np.arange(start, end, dtype=np.int32)
+            self._token_ids[rows] = sequence.token_ids[start:end]
+            self._positions[rows] = positions
+            self._kv_slots[rows] = table[positions // BLOCK_TOKENS] * BLOCK_TOKENS + positions % BLOCK_TOKENS
+        self._token_sequence[rows] = index
+        self._context_lengths[index] = end
+
+    def _fill_sampling(self, record: npt.NDArray[np.void], chunk: Chunk) -> None:
+        sampling, sequence = chunk.sequence.sampling, chunk.sequence
+        record["temperature"], record["top_p"], record["min_p"] = sampling.temperature, sampling.top_p, sampling.min_p
+        record["top_k"], record["num_top"] = min(sampling.top_k, 1 << 30), sampling.logprobs or 0
+        record["seed"] = (sequence.seed + SEED_RANGE // 2) % SEED_RANGE - SEED_RANGE // 2
+        record["position"] = chunk.start + chunk.num_tokens
+
+    def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken:
+        if not sampled["finite"]:
+            raise StepFailed("the model produced logits that are not finite")
+        count = int(sampled["num_top"])
+        ids, logprobs = sampled["top_ids"][:count].tolist(), sampled["top_logprobs"][:count].tolist()
+        return SampledToken(int(sampled["token"]), float(sampled["logprob"]), tuple(zip(ids, logprobs, strict=True)))

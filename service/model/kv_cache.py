@@ -1,0 +1,72 @@
+"""Memory of keys and values in blocks of 32 tokens. Knows layout and size, not who holds a block.
+
+    layer | block | kv head | K transposed f16[head_dim, 32], then V f16[32, head_dim]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.runtime.abi import BLOCK_TOKENS
+from service.errors import SettingsError
+from service.model.config import LlamaConfig
+from service.model.memory import anonymous
+
+ELEMENT_BYTES = 2  # f16
+
+
+@dataclass(frozen=True, slots=True)
+class KVLayout:
+    """Strides in bytes."""
+
+    num_layers: int
+    num_blocks: int
+    num_kv_heads: int
+    head_dim: int
+
+    @property
+    def head_bytes(self) -> int:
+        return 2 * BLOCK_TOKENS * self.head_dim * ELEMENT_BYTES
+
+    @property
+    def block_bytes(self) -> int:
+        return self.num_kv_heads * self.head_bytes
+
+    @property
+    def layer_bytes(self) -> int:
+        return self.num_blocks * self.block_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_layers * self.layer_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KVCache:
+    layout: KVLayout
+    data: npt.NDArray[np.uint8]
+
+    def layer_address(self, layer: int) -> int:
+        return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
+
+
+def make_kv_cache(config: LlamaConfig, context: int, max_batch: int, budget_bytes: int, is_wish: bool) -> KVCache:
+    """As many blocks as `budget_bytes` holds, but no more than `max_batch` whole contexts need.
+
+    is_wish: the budget was asked for, so one that is too small for a single block is an error with numbers; a default
+    budget always gives one whole context. Pages exist once they are written.
+    """
+    one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim)
+    context_blocks = -(-context // BLOCK_TOKENS)
+    affordable = budget_bytes // one.num_bytes
+    if is_wish and affordable < 1:
+        raise SettingsError(
+            f"kv_memory of {budget_bytes} bytes is less than one block of {BLOCK_TOKENS} tokens ({one.num_bytes} bytes)"
+        )
+    least = 1 if is_wish else context_blocks
+    num_blocks = max(least, min(affordable, max_batch * context_blocks))
+    layout = KVLayout(config.num_layers, num_blocks, config.num_kv_heads, config.head_dim)
+    return KVCache(layout, anonymous(layout.num_bytes))
