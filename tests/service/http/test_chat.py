@@ -122,4 +122,4 @@ async def test_developer_is_the_system_role_and_parts_are_text() -> None:
 async def test_a_model_without_chat_template_says_so() -> None:
     async with api(FakeRunner(), has_chat_template=False) as client:
         response = await client.post(PATH, json={"messages": MESSAGES})
-        assert "chat template" in check_error(response, 400, code="invalid_request")
+        assert "chat template" in check_error(response, 400, code="invalid_request", param="messages")
