@@ -1,6 +1,6 @@
 """Memory of keys and values in blocks of 32 tokens. Knows layout and size, not who holds a block.
 
-    layer | block | kv head | K transposed f16[head_dim, 32], then V f16[32, head_dim]
+layer | block | kv head | K transposed f16[head_dim, 32], then V f16[32, head_dim]
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernels.cpu.memory import usable_memory_bytes
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.errors import SettingsError
 from service.model.config import LlamaConfig
 from service.model.memory import anonymous
 
 ELEMENT_BYTES = 2  # f16
+DEFAULT_SHARE = 4  # of the usable memory, one part in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +55,28 @@ class KVCache:
         return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
 
 
-def make_kv_cache(config: LlamaConfig, context: int, max_batch: int, budget_bytes: int, is_wish: bool) -> KVCache:
-    """As many blocks as `budget_bytes` holds, but no more than `max_batch` whole contexts need.
+def make_kv_cache(config: LlamaConfig, context: int, max_batch: int, wish_bytes: int | None) -> KVCache:
+    """As many blocks as the budget holds, but no more than `max_batch` whole contexts need.
 
-    is_wish: the budget was asked for, so one that is too small for a single block is an error with numbers; a default
-    budget always gives one whole context. Pages exist once they are written.
+    Without a wish the budget is a quarter of the usable memory, and at least one whole context. Raises SettingsError
+    for a wish that holds no block, and for a context that memory does not hold. Pages exist once they are written.
     """
     one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim)
     context_blocks = -(-context // BLOCK_TOKENS)
-    affordable = budget_bytes // one.num_bytes
-    if is_wish and affordable < 1:
-        raise SettingsError(
-            f"kv_memory of {budget_bytes} bytes is less than one block of {BLOCK_TOKENS} tokens ({one.num_bytes} bytes)"
-        )
-    least = 1 if is_wish else context_blocks
+    usable = usable_memory_bytes()
+    if wish_bytes is not None:
+        if wish_bytes < one.num_bytes:
+            raise SettingsError(
+                f"kv_memory of {wish_bytes} bytes is less than a block of {BLOCK_TOKENS} tokens: {one.num_bytes} bytes"
+            )
+        least, affordable = 1, wish_bytes // one.num_bytes
+    else:
+        least, affordable = context_blocks, usable // DEFAULT_SHARE // one.num_bytes
     num_blocks = max(least, min(affordable, max_batch * context_blocks))
     layout = KVLayout(config.num_layers, num_blocks, config.num_kv_heads, config.head_dim)
+    if layout.num_bytes > usable:
+        raise SettingsError(
+            f"a KV cache of {layout.num_bytes} bytes does not fit the {usable} bytes that are free; "
+            f"set ctx or kv_memory to less"
+        )
     return KVCache(layout, anonymous(layout.num_bytes))

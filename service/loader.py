@@ -1,0 +1,136 @@
+"""From a model file and settings to something that the engine can run: read, pack, compile, warm up.
+
+The order of a start: CPU and rung, weights, KV cache, program, team of threads, one step of each kind to warm it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kernels.attention.variants import AttentionVariant, select_attention
+from kernels.cpu import CPU, detect_cpu, usable_cores
+from kernels.jit.library import KernelLibrary
+from kernels.jit.numba_setup import compile_events
+from kernels.ladder import UnknownRung, rungs_for
+from kernels.runtime.executor import Executor
+from kernels.runtime.stats import KernelStats
+from service.engine.blocks import blocks_for
+from service.engine.model_runner import ModelRunner
+from service.engine.plan import Chunk, StepPlan
+from service.engine.request import Request, SamplingParams
+from service.engine.sequence import Sequence as TokenSequence
+from service.errors import SettingsError
+from service.gguf.reader import GGUFFile, open_gguf
+from service.model.config import LlamaConfig, read_config
+from service.model.kv_cache import KVCache, make_kv_cache
+from service.model.llama import StepLimits, build_llama
+from service.model.report import describe
+from service.model.weights import WeightLoader, Weights
+from service.settings import Settings
+from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class GemmuleModel:
+    """A model that is packed, compiled and warm."""
+
+    name: str
+    cpu: CPU
+    config: LlamaConfig
+    weights: Weights
+    kv: KVCache
+    limits: StepLimits
+    attention: AttentionVariant
+    executor: Executor
+    runner: ModelRunner
+    tokenizer: Tokenizer
+    chat_template: ChatTemplate | None
+    library: KernelLibrary
+    file: GGUFFile
+
+    @property
+    def max_context(self) -> int:
+        return self.limits.max_context
+
+    @property
+    def num_blocks(self) -> int:
+        return self.kv.layout.num_blocks
+
+    @property
+    def vocab_size(self) -> int:
+        return self.weights.embedding.num_rows
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(tensor.num_bytes for tensor in self.file.tensors.values())
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(tensor.num_rows * tensor.row_elements for tensor in self.file.tensors.values())
+
+    def description(self) -> Sequence[str]:
+        return describe(self.cpu, self.config, self.weights, self.kv, self.limits, self.attention)
+
+    def kernel_stats(self) -> Sequence[KernelStats]:
+        return self.executor.kernel_stats()
+
+    def num_compilations(self) -> int:
+        return compile_events() + self.library.num_compiled
+
+    def close(self) -> None:
+        self.executor.close()
+        self.file.close()
+
+
+def load_model(path: Path, settings: Settings) -> GemmuleModel:
+    """Raises ModelFileError or SettingsError, each one clear line."""
+    cpu = detect_cpu()
+    try:
+        rungs = rungs_for(cpu, settings.isa)
+    except UnknownRung as error:
+        raise SettingsError(str(error)) from error
+    file = open_gguf(path)
+    config = read_config(file.metadata)
+    tokenizer = load_tokenizer(file.metadata)
+    weights = WeightLoader(file, config, cpu, settings.isa).load()
+    limits = StepLimits(
+        max_tokens=settings.max_step_tokens,
+        max_batch=settings.max_batch,
+        max_context=min(config.context, settings.ctx or config.context),
+        num_threads=settings.threads or usable_cores(),
+    )
+    kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
+    attention = select_attention(rungs)
+    library = KernelLibrary()
+    program = build_llama(config, weights, kv, limits, attention, library)
+    executor = Executor(program, limits.num_threads)
+    runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
+    _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * 32 - 1))
+    return GemmuleModel(
+        name=path.stem,
+        cpu=cpu,
+        config=config,
+        weights=weights,
+        kv=kv,
+        limits=limits,
+        attention=attention,
+        executor=executor,
+        runner=runner,
+        tokenizer=tokenizer,
+        chat_template=load_chat_template(file.metadata),
+        library=library,
+        file=file,
+    )
+
+
+def _warm_up(runner: ModelRunner, max_tokens: int) -> None:
+    """A prefill of a few tokens and a decode: every page of the weights is touched, every function has run."""
+    num_tokens = max(1, min(8, max_tokens))
+    request = Request(id="warm-up", prompt_ids=(0,) * num_tokens, sampling=SamplingParams(temperature=0.0), arrival_s=0)
+    sequence = TokenSequence(request, rank=(0.0, 0), max_tokens=1, seed=0)
+    sequence.block_table = list(range(blocks_for(num_tokens + 1)))
+    sequence.token_ids.append(0)
+    for start, count in ((0, num_tokens), (num_tokens, 1)):
+        runner.run(StepPlan((Chunk(sequence, start, count, samples=True),)))
