@@ -51,7 +51,7 @@ class _VectorModel(_models.PrimitiveModel):  # type: ignore[misc]
         super().__init__(manager, kind, kind.llvm_type)
 
 
-def _unary(returned: Any, argument: Any, emit: Callable[[Any, Any], Any]) -> Any:
+def unary(returned: Any, argument: Any, emit: Callable[[Any, Any], Any]) -> Any:
     """What an intrinsic of one argument returns."""
     return _signature(returned, argument), lambda context, builder, sig, args: emit(builder, args[0])
 
@@ -66,13 +66,13 @@ def _splat(builder: Any, scalar: Any) -> Any:
 @intrinsic
 def f32x16(typingctx: Any, scalar: Any) -> Any:
     """A scalar in every lane."""
-    return _unary(F32x16, nb.float32, _splat)
+    return unary(F32x16, nb.float32, _splat)
 
 
 @intrinsic
 def i32x16(typingctx: Any, scalar: Any) -> Any:
     """A scalar in every lane."""
-    return _unary(I32x16, nb.int32, _splat)
+    return unary(I32x16, nb.int32, _splat)
 
 
 # Memory. Addresses need no alignment.
@@ -86,37 +86,37 @@ def _load(memory: Any, align: int, convert: Callable[[Any, Any], Any]) -> Callab
 @intrinsic
 def load_f32x16(typingctx: Any, address: Any) -> Any:
     """16 f32."""
-    return _unary(F32x16, nb.int64, _load(ir.FloatType(), 4, lambda builder, value: value))
+    return unary(F32x16, nb.int64, _load(ir.FloatType(), 4, lambda builder, value: value))
 
 
 @intrinsic
 def load_f16x16(typingctx: Any, address: Any) -> Any:
     """16 f16 as f32."""
-    return _unary(F32x16, nb.int64, _load(ir.HalfType(), 2, lambda builder, value: builder.fpext(value, _F32)))
+    return unary(F32x16, nb.int64, _load(ir.HalfType(), 2, lambda builder, value: builder.fpext(value, _F32)))
 
 
 @intrinsic
 def load_i32x16(typingctx: Any, address: Any) -> Any:
     """16 i32."""
-    return _unary(I32x16, nb.int64, _load(ir.IntType(32), 4, lambda builder, value: value))
+    return unary(I32x16, nb.int64, _load(ir.IntType(32), 4, lambda builder, value: value))
 
 
 @intrinsic
 def load_u16x16(typingctx: Any, address: Any) -> Any:
     """16 u16 as i32."""
-    return _unary(I32x16, nb.int64, _load(ir.IntType(16), 2, lambda builder, value: builder.zext(value, _I32)))
+    return unary(I32x16, nb.int64, _load(ir.IntType(16), 2, lambda builder, value: builder.zext(value, _I32)))
 
 
 @intrinsic
 def load_i8x16(typingctx: Any, address: Any) -> Any:
     """16 i8 as i32."""
-    return _unary(I32x16, nb.int64, _load(ir.IntType(8), 1, lambda builder, value: builder.sext(value, _I32)))
+    return unary(I32x16, nb.int64, _load(ir.IntType(8), 1, lambda builder, value: builder.sext(value, _I32)))
 
 
 @intrinsic
 def load_u8x16(typingctx: Any, address: Any) -> Any:
     """16 u8 as i32."""
-    return _unary(I32x16, nb.int64, _load(ir.IntType(8), 1, lambda builder, value: builder.zext(value, _I32)))
+    return unary(I32x16, nb.int64, _load(ir.IntType(8), 1, lambda builder, value: builder.zext(value, _I32)))
 
 
 @intrinsic
@@ -161,19 +161,19 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 @intrinsic
 def to_f32(typingctx: Any, value: Any) -> Any:
     """i32 lanes as f32."""
-    return _unary(F32x16, I32x16, lambda builder, lanes: builder.sitofp(lanes, _F32))
+    return unary(F32x16, I32x16, lambda builder, lanes: builder.sitofp(lanes, _F32))
 
 
 @intrinsic
 def as_i32(typingctx: Any, value: Any) -> Any:
     """The bits of f32 lanes."""
-    return _unary(I32x16, F32x16, lambda builder, lanes: builder.bitcast(lanes, _I32))
+    return unary(I32x16, F32x16, lambda builder, lanes: builder.bitcast(lanes, _I32))
 
 
 @intrinsic
 def as_f32(typingctx: Any, value: Any) -> Any:
     """Bits as f32 lanes."""
-    return _unary(F32x16, I32x16, lambda builder, lanes: builder.bitcast(lanes, _F32))
+    return unary(F32x16, I32x16, lambda builder, lanes: builder.bitcast(lanes, _F32))
 
 
 @intrinsic
@@ -225,7 +225,7 @@ def mask_bits(typingctx: Any, mask: Any) -> Any:
     def emit(builder: Any, lanes: Any) -> Any:
         return builder.zext(builder.bitcast(lanes, ir.IntType(LANES)), ir.IntType(64))
 
-    return _unary(nb.int64, Mask16, emit)
+    return unary(nb.int64, Mask16, emit)
 
 
 def _fold(builder: Any, value: Any, join: Callable[[Any, Any], Any]) -> Any:
@@ -248,7 +248,7 @@ def _fold(builder: Any, value: Any, join: Callable[[Any, Any], Any]) -> Any:
 @intrinsic
 def sum_lanes(typingctx: Any, value: Any) -> Any:
     """Sum in a fixed order: lane i + lane i+8, then +4, +2, +1."""
-    return _unary(nb.float32, F32x16, lambda builder, lanes: _fold(builder, lanes, builder.fadd))
+    return unary(nb.float32, F32x16, lambda builder, lanes: _fold(builder, lanes, builder.fadd))
 
 
 @intrinsic
@@ -258,7 +258,7 @@ def max_lanes(typingctx: Any, value: Any) -> Any:
     def emit(builder: Any, lanes: Any) -> Any:
         return _fold(builder, lanes, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
-    return _unary(nb.float32, F32x16, emit)
+    return unary(nb.float32, F32x16, emit)
 
 
 _OPERATORS: Final[tuple[tuple[Any, Any, str], ...]] = (

@@ -1,12 +1,11 @@
-"""Rotates queries and keys by their positions and writes keys and values into the KV cache. Knows no attention.
+"""Rotary position embedding of Q and K, fused with writing K and V into the KV cache. Knows no model.
 
-    qkv f32[T, (heads + 2 kv_heads) * head_dim]: the query columns are rotated in place, the rest goes to the cache
+q, k f32[T, heads * head_dim]: the first rope_dim elements of each head are rotated by pairs, pair i by the angle
+position * frequency[i]. Pairs are (2i, 2i+1) in the interleaved style (GGUF's "norm", llama), (i, i + rope_dim/2) in
+the split style ("neox").
 
-Pairs are neighbours (x[2i], x[2i+1]) in llama's GGUF files, or halves (x[i], x[i + rope_dim/2]) in NeoX style.
-Source: Su et al., "RoFormer" (2021); the cache's layout is that of kernels.attention.emit.
+K goes to f16[head_dim, 32] (transposed), V to f16[32, head_dim] of the token's block and kv head.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,128 +13,221 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.jit.function import native, op_function
+from kernels.jit.function import inlined, native, op_function
 from kernels.jit.native import load, record, store, store_half
-from kernels.runtime.abi import BLOCK_TOKENS, STEP, THREAD, op_record
+from kernels.jit.rearrange import alternate, double_high, double_low, scatter_f16x16, swap_pairs
+from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f16x16, store_f32x16
+from kernels.ops.rope_table import RopeTable
+from kernels.runtime.abi import BLOCK_TOKENS, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
-MAX_CHUNK_ROWS: Final = 16
+MAX_CHUNK_ROWS: Final = 32
+HALF_BYTES: Final = 2
+ROW_BYTES: Final = BLOCK_TOKENS * HALF_BYTES  # one row of a K block: an element of all its tokens
 
-ROPE_KV: Final = op_record(
+ROPE_KV: Final[Record] = op_record(
     [
-        ("qkv", "i8"),
-        ("qkv_stride", "i8"),
-        ("kv", "i8"),  # this layer of the cache: block 0, kv head 0
-        ("block_stride", "i8"),
-        ("head_stride", "i8"),
+        ("q", "i8"),  # f32[T, num_heads * head_dim] in rows of q_stride bytes; k, v likewise
+        ("q_stride", "i8"),
+        ("q_first", "i8"),  # bytes from a row's start to its first head
+        ("q_out", "i8"),  # where the rotated Q goes; may be where it was
+        ("q_out_stride", "i8"),
+        ("q_out_first", "i8"),
+        ("k", "i8"),
+        ("k_stride", "i8"),
+        ("k_first", "i8"),
+        ("v", "i8"),
+        ("v_stride", "i8"),
+        ("v_first", "i8"),
+        ("kv", "i8"),  # this layer of the cache: f16[blocks, num_kv_heads, 2, 32 * head_dim]
+        ("cos", "i8"),  # f32[num_positions, rope_dim/2], sin likewise
+        ("sin", "i8"),
+        ("num_positions", "i8"),
         ("num_heads", "i8"),
         ("num_kv_heads", "i8"),
         ("head_dim", "i8"),
         ("rope_dim", "i8"),
-        ("table", "i8"),  # f32[context, rope_dim]: cosines, then sines
-        ("pair_stride", "i8"),  # bytes from a pair's first element to its second
-        ("next_pair", "i8"),  # bytes from a pair to the next
+        ("split", "i8"),  # pairs (i, i + rope_dim/2) instead of (2i, 2i+1)
     ]
 )
 
 
+@inlined
+def _rotate_pair(first: int, second: int, out_first: int, out_second: int, c: float, s: float) -> None:
+    x, y = load(first, np.float32), load(second, np.float32)
+    store(out_first, fma(x, c, -(y * s)), np.float32)
+    store(out_second, fma(y, c, x * s), np.float32)
+
+
+@native
+def rotate_split(head: int, out: int, cos: int, sin: int, rope_dim: int) -> None:
+    """One head, pairs (i, i + rope_dim/2); `out` may be `head`."""
+    half = rope_dim // 2
+    whole, far = half - half % LANES, 4 * half
+    for i in range(0, whole, LANES):
+        x, y = load_f32x16(head + 4 * i), load_f32x16(head + far + 4 * i)
+        c, s = load_f32x16(cos + 4 * i), load_f32x16(sin + 4 * i)
+        store_f32x16(out + 4 * i, fma(x, c, f32x16(np.float32(0)) - y * s))
+        store_f32x16(out + far + 4 * i, fma(y, c, x * s))
+    for i in range(whole, half):
+        at = 4 * i
+        c, s = load(cos + at, np.float32), load(sin + at, np.float32)
+        _rotate_pair(head + at, head + far + at, out + at, out + far + at, c, s)
+
+
+@native
+def rotate_interleaved(head: int, out: int, cos: int, sin: int, rope_dim: int) -> None:
+    """One head, pairs (2i, 2i+1); `out` may be `head`."""
+    half = rope_dim // 2
+    whole = half - half % LANES
+    for i in range(0, whole, LANES):
+        low, high = load_f32x16(head + 8 * i), load_f32x16(head + 8 * i + 4 * LANES)
+        c, s = load_f32x16(cos + 4 * i), load_f32x16(sin + 4 * i)
+        store_f32x16(out + 8 * i, fma(low, double_low(c), swap_pairs(low) * alternate(double_low(s))))
+        store_f32x16(out + 8 * i + 4 * LANES, fma(high, double_high(c), swap_pairs(high) * alternate(double_high(s))))
+    for i in range(whole, half):
+        at = 8 * i
+        c, s = load(cos + 4 * i, np.float32), load(sin + 4 * i, np.float32)
+        _rotate_pair(head + at, head + at + 4, out + at, out + at + 4, c, s)
+
+
+@native
+def write_key(head: int, block: int, offset: int, head_dim: int) -> None:
+    """f32[head_dim] into column `offset` of K f16[head_dim, 32]."""
+    column = block + HALF_BYTES * offset
+    whole = head_dim - head_dim % LANES
+    for i in range(0, whole, LANES):
+        scatter_f16x16(column + ROW_BYTES * i, ROW_BYTES, load_f32x16(head + 4 * i))
+    for i in range(whole, head_dim):
+        store_half(column + ROW_BYTES * i, load(head + 4 * i, np.float32))
+
+
+@native
+def write_value(head: int, block: int, offset: int, head_dim: int) -> None:
+    """f32[head_dim] into row `offset` of V f16[32, head_dim]."""
+    row = block + HALF_BYTES * head_dim * offset
+    whole = head_dim - head_dim % LANES
+    for i in range(0, whole, LANES):
+        store_f16x16(row + HALF_BYTES * i, load_f32x16(head + 4 * i))
+    for i in range(whole, head_dim):
+        store_half(row + HALF_BYTES * i, load(head + 4 * i, np.float32))
+
+
+@inlined
+def _rotate(op: Any, head: int, out: int, cos: int, sin: int) -> None:
+    if op.split != 0:
+        rotate_split(head, out, cos, sin, op.rope_dim)
+    else:
+        rotate_interleaved(head, out, cos, sin, op.rope_dim)
+    if out != head:
+        for i in range(op.rope_dim, op.head_dim):
+            store(out + 4 * i, load(head + 4 * i, np.float32), np.float32)
+
+
+@inlined
+def _rope_token(op: Any, step: Any, token: int) -> None:
+    position: Any = np.int64(load(step.positions + 4 * token, np.int32))
+    position = max(0, min(position, op.num_positions - 1))
+    row = 4 * (op.rope_dim // 2) * position
+    cos, sin = op.cos + row, op.sin + row
+    head_bytes, plane_bytes = 4 * op.head_dim, ROW_BYTES * op.head_dim
+
+    q = op.q + op.q_stride * token + op.q_first
+    q_out = op.q_out + op.q_out_stride * token + op.q_out_first
+    for head in range(op.num_heads):
+        _rotate(op, q + head_bytes * head, q_out + head_bytes * head, cos, sin)
+
+    slot: Any = np.int64(load(step.kv_slots + 4 * token, np.int32))
+    offset = slot % BLOCK_TOKENS
+    block = op.kv + 2 * plane_bytes * op.num_kv_heads * (slot // BLOCK_TOKENS)
+    k = op.k + op.k_stride * token + op.k_first
+    v = op.v + op.v_stride * token + op.v_first
+    for head in range(op.num_kv_heads):
+        key, plane = k + head_bytes * head, block + 2 * plane_bytes * head
+        _rotate(op, key, key, cos, sin)
+        write_key(key, plane, offset, op.head_dim)
+        write_value(v + head_bytes * head, plane + plane_bytes, offset, op.head_dim)
+
+
 @op_function
 def rope_kv(op_address: int, thread_address: int) -> int:
-    op: Any = record(op_address, ROPE_KV)
-    thread: Any = record(thread_address, THREAD)
-    step: Any = record(thread.step, STEP)
-    thread.units = step.num_tokens
+    op, thread = record(op_address, ROPE_KV), record(thread_address, THREAD)
+    step = record(thread.step, STEP)
     size = chunk_size(step.num_tokens, thread.num_threads, MAX_CHUNK_ROWS)
     while True:
         first = take_chunk(op, thread, size)
         if first >= step.num_tokens:
-            return 0
-        for row in range(first, min(first + size, step.num_tokens)):
-            position = int(load(step.positions + 4 * row, np.int32))
-            slot = int(load(step.kv_slots + 4 * row, np.int32))
-            _row(op, op.qkv + op.qkv_stride * row, position, slot)
-
-
-@native
-def _row(op: Any, qkv: int, position: int, slot: int) -> None:
-    angles = op.table + 4 * op.rope_dim * position
-    head_bytes = 4 * op.head_dim
-    for head in range(op.num_heads + op.num_kv_heads):
-        _rotate(op, qkv + head_bytes * head, angles)
-    keys = qkv + head_bytes * op.num_heads
-    values = keys + head_bytes * op.num_kv_heads
-    block = op.kv + op.block_stride * (slot // BLOCK_TOKENS)
-    token = slot % BLOCK_TOKENS
-    for head in range(op.num_kv_heads):
-        into = block + op.head_stride * head
-        _write_key(keys + head_bytes * head, into + 2 * token, op.head_dim)
-        _write_value(values + head_bytes * head, into + 2 * op.head_dim * (BLOCK_TOKENS + token), op.head_dim)
-
-
-@native
-def _rotate(op: Any, head: int, angles: int) -> None:
-    half = op.rope_dim // 2
-    for pair in range(half):
-        first = head + op.next_pair * pair
-        x, y = load(first, np.float32), load(first + op.pair_stride, np.float32)
-        cosine, sine = load(angles + 4 * pair, np.float32), load(angles + 4 * (half + pair), np.float32)
-        store(first, x * cosine - y * sine, np.float32)
-        store(first + op.pair_stride, x * sine + y * cosine, np.float32)
-
-
-@native
-def _write_key(key: int, into: int, head_dim: int) -> None:
-    """A column of K^T f16[head_dim, 32]."""
-    for d in range(head_dim):
-        store_half(into + 2 * BLOCK_TOKENS * d, load(key + 4 * d, np.float32))
-
-
-@native
-def _write_value(value: int, into: int, head_dim: int) -> None:
-    """A row of V f16[32, head_dim]."""
-    for d in range(head_dim):
-        store_half(into + 2 * d, load(value + 4 * d, np.float32))
-
-
-def rope_table(context: int, rope_dim: int, base: float) -> npt.NDArray[np.float32]:
-    """f32[context, rope_dim]: for each position the cosines of the rope_dim / 2 angles, then their sines."""
-    frequencies = base ** (-np.arange(0, rope_dim, 2, dtype=np.float64) / rope_dim)
-    angles = np.arange(context, dtype=np.float64)[:, None] * frequencies
-    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+            break
+        for token in range(first, min(first + size, step.num_tokens)):
+            _rope_token(op, step, token)
+    thread.units = step.num_tokens
+    return 0
 
 
 @dataclass(frozen=True, slots=True)
-class RopeKVOp:
-    """Where it stands in a program. kv: address of this layer of the cache; table: of `rope_table`."""
+class Columns:
+    """Columns of an f32[T, ...] buffer, from `first` on: Q, K and V may share one buffer or have their own."""
+
+    buffer: Buffer
+    first: int = 0
+
+    def args(self, name: str) -> dict[str, int | float | Buffer]:
+        return {name: self.buffer, f"{name}_stride": self.buffer.row_bytes, f"{name}_first": 4 * self.first}
+
+
+@dataclass(frozen=True, slots=True)
+class RopeKvOp:
+    """kv: address of this layer of the cache. K is rotated in place; Q too, unless q_out is given."""
 
     name: str
+    q: Columns
+    k: Columns
+    v: Columns
+    kv: int
+    table: RopeTable
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    qkv: Buffer
-    kv: int
-    table: npt.NDArray[np.float32]
-    neighbours: bool = True
+    q_out: Columns | None = None
 
     def add(self, builder: ProgramBuilder) -> None:
-        rope_dim = self.table.shape[1]
-        head_bytes = 4 * BLOCK_TOKENS * self.head_dim
+        table = self.table
+        assert table.rope_dim <= self.head_dim, f"{table.rope_dim} of {self.head_dim} elements rotated"
+        builder.keep(table)
         args: dict[str, int | float | Buffer] = {
-            "qkv": self.qkv,
-            "qkv_stride": self.qkv.row_bytes,
+            **self.q.args("q"),
+            **(self.q_out or self.q).args("q_out"),
+            **self.k.args("k"),
+            **self.v.args("v"),
             "kv": self.kv,
-            "block_stride": self.num_kv_heads * head_bytes,
-            "head_stride": head_bytes,
+            "cos": int(table.cos.ctypes.data),
+            "sin": int(table.sin.ctypes.data),
+            "num_positions": table.cos.shape[0],
             "num_heads": self.num_heads,
             "num_kv_heads": self.num_kv_heads,
             "head_dim": self.head_dim,
-            "rope_dim": rope_dim,
-            "table": int(self.table.ctypes.data),
-            "pair_stride": 4 if self.neighbours else 2 * rope_dim,
-            "next_pair": 8 if self.neighbours else 4,
+            "rope_dim": table.rope_dim,
+            "split": int(table.split),
         }
-        columns = (self.num_heads + 2 * self.num_kv_heads) * self.head_dim
-        slot = KernelSlot(self.name, "rope_kv_f16p32_f32", bytes_per_unit=6 * columns, operations_per_unit=3 * columns)
-        builder.keep(self.table)
+        width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        slot = KernelSlot(
+            self.name,
+            f"rope_kv_f32_f16_{'split' if table.split else 'interleaved'}",
+            bytes_per_unit=8 * width + (8 + 4 + 2 * HALF_BYTES) * kv_width,
+            operations_per_unit=3 * (width + kv_width),
+        )
         builder.op(self.name, record=ROPE_KV, run=rope_kv.address, slots=(slot,), args=args)
+
+
+def rotate(x: npt.NDArray[np.float32], positions: npt.NDArray[np.int32], table: RopeTable) -> npt.NDArray[np.float32]:
+    """The twin: x f32[T, heads, head_dim] -> the same, rotated."""
+    cos, sin = table.cos[positions][:, None, :], table.sin[positions][:, None, :]
+    half = table.rope_dim // 2
+    out = x.copy()
+    first, second = (
+        (slice(0, half), slice(half, 2 * half)) if table.split else (slice(0, 2 * half, 2), slice(1, 2 * half, 2))
+    )
+    out[..., first] = x[..., first] * cos - x[..., second] * sin
+    out[..., second] = x[..., second] * cos + x[..., first] * sin
+    return out

@@ -1,63 +1,157 @@
-"""Rope and the cache write against NumPy."""
+"""RoPE and the layout of the KV cache against the twin: both styles, shared and own buffers, any division of work."""
 
-from __future__ import annotations
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from kernels.ops.rope_kv import RopeKVOp, rope_table
-from kernels.runtime.abi import BLOCK_TOKENS, STEP
-from kernels.runtime.executor import Executor
+from kernels.ops.rope_kv import Columns, RopeKvOp, rotate
+from kernels.ops.rope_table import RopeTable
+from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.program import ProgramBuilder
+from tests.kernels.ops.steps import HandStep
 
-HEADS, KV_HEADS, CONTEXT, BLOCKS = 4, 2, 200, 5
-
-
-def rotated(
-    x: npt.NDArray[np.float32], positions: npt.NDArray[np.int32], rope_dim: int, base: float, neighbours: bool
-) -> npt.NDArray[np.float64]:
-    """x: f32[T, heads, head_dim], by complex numbers."""
-    out = x.astype(np.float64)
-    half = rope_dim // 2
-    first = np.arange(half) * 2 if neighbours else np.arange(half)
-    second = first + 1 if neighbours else first + half
-    turn = np.exp(1j * positions[:, None, None] * base ** (-np.arange(half) / half))
-    pairs = (x[..., first] + 1j * x[..., second]) * turn
-    out[..., first], out[..., second] = pairs.real, pairs.imag
-    return out
+NUM_BLOCKS = 5
 
 
-@pytest.mark.parametrize("neighbours", [True, False])
-@pytest.mark.parametrize(("head_dim", "rope_dim"), [(16, 16), (64, 64), (48, 32)])
-@pytest.mark.parametrize("num_threads", [1, 3])
-def test_rope_kv(head_dim: int, rope_dim: int, neighbours: bool, num_threads: int) -> None:
-    random = np.random.default_rng(head_dim)
-    num_tokens = 70
-    columns = (HEADS + 2 * KV_HEADS) * head_dim
-    x = random.standard_normal((num_tokens, columns), np.float32)
-    positions = random.integers(0, CONTEXT, num_tokens, np.int32)
-    slots = random.permutation(BLOCKS * BLOCK_TOKENS)[:num_tokens].astype(np.int32)
-    cache = np.zeros((BLOCKS, KV_HEADS, 2, BLOCK_TOKENS * head_dim), np.float16)
+@dataclass(frozen=True)
+class Shape:
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+
+    @property
+    def width(self) -> int:
+        return self.num_heads * self.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        return self.num_kv_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Result:
+    q: np.ndarray
+    k: np.ndarray  # f16[tokens, kv heads, head_dim] as read back from the cache
+    v: np.ndarray
+    cache: np.ndarray
+    qkv: np.ndarray
+
+
+def run_rope(
+    shape: Shape,
+    table: RopeTable,
+    qkv: np.ndarray,
+    positions: np.ndarray,
+    slots: np.ndarray,
+    apart: bool,
+    num_threads: int,
+) -> Result:
+    """`apart`: Q is written to a buffer of its own."""
     builder = ProgramBuilder()
-    qkv = builder.buffer("qkv", np.float32, (num_tokens, columns))
-    table = rope_table(CONTEXT, rope_dim, 10000.0)
-    RopeKVOp("rope", HEADS, KV_HEADS, head_dim, qkv, int(cache.ctypes.data), table, neighbours).add(builder)
+    buffer = builder.buffer("qkv", np.float32, qkv.shape)
+    q_buffer = builder.buffer("q", np.float32, (len(qkv), shape.width))
+    cache = np.full((NUM_BLOCKS, shape.num_kv_heads, 2, BLOCK_TOKENS * shape.head_dim), np.nan, np.float16)
+    RopeKvOp(
+        name="rope",
+        q=Columns(buffer),
+        k=Columns(buffer, shape.width),
+        v=Columns(buffer, shape.width + shape.kv_width),
+        kv=cache.ctypes.data,
+        table=table,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        head_dim=shape.head_dim,
+        q_out=Columns(q_buffer) if apart else None,
+    ).add(builder)
     program = builder.build()
-    program.view(qkv)[:] = x
-    step = np.zeros(1, STEP)
-    step["num_tokens"], step["positions"], step["kv_slots"] = num_tokens, positions.ctypes.data, slots.ctypes.data
-    with Executor(program, num_threads) as executor:
-        executor.run(int(step.ctypes.data))
+    program.view(buffer)[:] = qkv
+    HandStep(len(qkv), positions=positions, kv_slots=slots).run(program, num_threads)
+    after = program.view(buffer).copy()
+    q = program.view(q_buffer).copy() if apart else after[:, : shape.width]
+    blocks, offsets = slots // BLOCK_TOKENS, slots % BLOCK_TOKENS
+    keys = cache[:, :, 0].reshape(NUM_BLOCKS, shape.num_kv_heads, shape.head_dim, BLOCK_TOKENS)
+    values = cache[:, :, 1].reshape(NUM_BLOCKS, shape.num_kv_heads, BLOCK_TOKENS, shape.head_dim)
+    return Result(q, keys[blocks, :, :, offsets], values[blocks, :, offsets, :], cache, after)
 
-    heads = x.reshape(num_tokens, -1, head_dim)
-    turned = rotated(heads[:, : HEADS + KV_HEADS], positions, rope_dim, 10000.0, neighbours)
-    out = program.view(qkv).reshape(num_tokens, -1, head_dim)
-    np.testing.assert_allclose(out[:, :HEADS], turned[:, :HEADS], atol=2e-6)
-    for row, slot in enumerate(slots):
-        block = cache[slot // BLOCK_TOKENS]
-        keys = block[:, 0].reshape(KV_HEADS, head_dim, BLOCK_TOKENS)[:, :, slot % BLOCK_TOKENS]
-        values = block[:, 1].reshape(KV_HEADS, BLOCK_TOKENS, head_dim)[:, slot % BLOCK_TOKENS]
-        np.testing.assert_allclose(keys, turned[row, HEADS:], rtol=1e-3, atol=1e-4)
-        np.testing.assert_array_equal(values, heads[row, HEADS + KV_HEADS :].astype(np.float16))
-    assert np.count_nonzero(cache.any(axis=(1, 2, 3))) <= BLOCKS
+
+def data(shape: Shape, num_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(shape.head_dim)
+    qkv = rng.standard_normal((num_tokens, shape.width + 2 * shape.kv_width)).astype(np.float32)
+    positions = rng.integers(0, 100, num_tokens).astype(np.int32)
+    slots = rng.permutation(NUM_BLOCKS * BLOCK_TOKENS)[:num_tokens].astype(np.int32)
+    return qkv, positions, slots
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["interleaved", "split"])
+@pytest.mark.parametrize("apart", [False, True], ids=["in_place", "apart"])
+@pytest.mark.parametrize(
+    ("shape", "rope_dim"),
+    [
+        (Shape(9, 3, 64), 64),
+        (Shape(4, 4, 128), 128),
+        (Shape(4, 2, 16), 16),
+        (Shape(2, 1, 8), 8),
+        (Shape(3, 1, 64), 32),
+        (Shape(2, 2, 80), 80),
+        (Shape(2, 1, 20), 10),
+    ],
+)
+def test_against_the_twin(shape: Shape, rope_dim: int, split: bool, apart: bool) -> None:
+    table = RopeTable.make(128, rope_dim, 10_000.0, split)
+    qkv, positions, slots = data(shape, 70)
+    result = run_rope(shape, table, qkv, positions, slots, apart, num_threads=2)
+    heads = qkv.reshape(70, -1, shape.head_dim)
+    q, k, v = np.split(heads, [shape.num_heads, shape.num_heads + shape.num_kv_heads], axis=1)
+    np.testing.assert_allclose(result.q.reshape(q.shape), rotate(q, positions, table), rtol=1e-6, atol=1e-6)
+    rotated = rotate(k, positions, table)
+    np.testing.assert_allclose(result.k, rotated.astype(np.float16), rtol=2e-3, atol=1e-6)
+    assert (result.k == rotated.astype(np.float16)).mean() > 0.99
+    np.testing.assert_array_equal(result.v, v.astype(np.float16))
+    if apart:
+        np.testing.assert_array_equal(result.qkv[:, : shape.width], qkv[:, : shape.width])
+    np.testing.assert_array_equal(result.qkv[:, shape.width + shape.kv_width :], v.reshape(70, -1))
+
+
+def test_only_the_slots_given_are_written() -> None:
+    shape = Shape(2, 2, 32)
+    qkv, positions, _ = data(shape, 3)
+    slots = np.array([33, 34, 159], np.int32)
+    result = run_rope(shape, RopeTable.make(128, 32, 1e4, False), qkv, positions, slots, False, num_threads=1)
+    written = ~np.isnan(result.cache)
+    assert written.sum() == 3 * 2 * 2 * 32
+    assert not written[0].any()
+    assert written[1].sum() == 2 * written[4].sum()
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_no_bit_depends_on_the_batch(split: bool) -> None:
+    shape = Shape(9, 3, 64)
+    table = RopeTable.make(128, 64, 1e5, split)
+    qkv, positions, slots = data(shape, 100)
+    whole = run_rope(shape, table, qkv, positions, slots, False, num_threads=3)
+    for token in range(0, 100, 17):
+        part = slice(token, token + 1)
+        alone = run_rope(shape, table, qkv[part], positions[part], slots[part], True, num_threads=1)
+        np.testing.assert_array_equal(alone.q, whole.q[part])
+        np.testing.assert_array_equal(alone.k, whole.k[part])
+        np.testing.assert_array_equal(alone.v, whole.v[part])
+
+
+def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((1, 1, 64)).astype(np.float32).repeat(50, 0) for _ in range(2))
+    positions = np.arange(50, dtype=np.int32)
+    for split in (False, True):
+        table = RopeTable.make(128, 64, 1e4, split)
+        near, far = rotate(x, positions, table), rotate(y, positions + 5, table)
+        np.testing.assert_allclose(np.linalg.norm(near, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5)
+        products = (near * far).sum(axis=(1, 2))
+        np.testing.assert_allclose(products, products[0], rtol=1e-4)
+
+
+def test_the_table() -> None:
+    table = RopeTable.make(16, 4, 100.0, False, np.array([1, 2], np.float32), position_scale=0.5)
+    np.testing.assert_allclose(table.cos[6], np.cos([3.0, 3.0 / 10 / 2]), rtol=1e-6)
+    np.testing.assert_allclose(table.sin[6], np.sin([3.0, 3.0 / 10 / 2]), rtol=1e-6)
+    assert table.rope_dim == 4

@@ -1,0 +1,99 @@
+"""Native functions that turn one row of weights into f32, a format each. Bit for bit as kernels.quant.blocks does.
+
+dequantise(source: address, target: address of f32[n], n)        n a multiple of 32 for block formats
+"""
+
+from typing import Any, Final
+
+import numpy as np
+
+from kernels.jit.function import native
+from kernels.jit.native import load, load_half, store
+from kernels.jit.vector import (
+    LANES,
+    as_f32,
+    f32x16,
+    i32x16,
+    load_f16x16,
+    load_f32x16,
+    load_i8x16,
+    load_u8x16,
+    load_u16x16,
+    store_f32x16,
+    to_f32,
+)
+
+BLOCK: Final = 32
+Q4_0_BYTES: Final = 18
+Q4_1_BYTES: Final = 20
+Q8_0_BYTES: Final = 34
+
+
+@native
+def dequantise_row_q4_0(source: int, target: int, n: int) -> None:
+    low_bits, eight = i32x16(np.int32(15)), i32x16(np.int32(8))
+    for block in range(n // BLOCK):
+        address, out = source + Q4_0_BYTES * block, target + 4 * BLOCK * block
+        scale = f32x16(load_half(address))
+        codes = load_u8x16(address + 2)
+        store_f32x16(out, to_f32((codes & low_bits) - eight) * scale)
+        store_f32x16(out + 64, to_f32((codes >> i32x16(np.int32(4))) - eight) * scale)
+
+
+@native
+def dequantise_row_q4_1(source: int, target: int, n: int) -> None:
+    low_bits = i32x16(np.int32(15))
+    for block in range(n // BLOCK):
+        address, out = source + Q4_1_BYTES * block, target + 4 * BLOCK * block
+        scale, least = f32x16(load_half(address)), f32x16(load_half(address + 2))
+        codes = load_u8x16(address + 4)
+        # 4 bits times 11 is exact, so that the sum is rounded once either way.
+        store_f32x16(out, to_f32(codes & low_bits) * scale + least)
+        store_f32x16(out + 64, to_f32(codes >> i32x16(np.int32(4))) * scale + least)
+
+
+@native
+def dequantise_row_q8_0(source: int, target: int, n: int) -> None:
+    for block in range(n // BLOCK):
+        address, out = source + Q8_0_BYTES * block, target + 4 * BLOCK * block
+        scale = f32x16(load_half(address))
+        store_f32x16(out, to_f32(load_i8x16(address + 2)) * scale)
+        store_f32x16(out + 64, to_f32(load_i8x16(address + 2 + LANES)) * scale)
+
+
+@native
+def dequantise_row_f16(source: int, target: int, n: int) -> None:
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        store_f32x16(target + 4 * i, load_f16x16(source + 2 * i))
+    for i in range(whole, n):
+        store(target + 4 * i, load_half(source + 2 * i), np.float32)
+
+
+@native
+def dequantise_row_bf16(source: int, target: int, n: int) -> None:
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        store_f32x16(target + 4 * i, as_f32(load_u16x16(source + 2 * i) << i32x16(np.int32(16))))
+    for i in range(whole, n):
+        store(target + 4 * i, np.int32(load(source + 2 * i, np.uint16)) << 16, np.int32)
+
+
+@native
+def copy_row_f32(source: int, target: int, n: int) -> None:
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        store_f32x16(target + 4 * i, load_f32x16(source + 4 * i))
+    for i in range(whole, n):
+        store(target + 4 * i, load(source + 4 * i, np.float32), np.float32)
+
+
+# Format name -> (function, weights in a block, bytes of a block).
+ROW_FORMATS: Final[dict[str, tuple[Any, int, int]]] = {
+    "Q4_0": (dequantise_row_q4_0, BLOCK, Q4_0_BYTES),
+    "Q4_1": (dequantise_row_q4_1, BLOCK, Q4_1_BYTES),
+    "Q8_0": (dequantise_row_q8_0, BLOCK, Q8_0_BYTES),
+    "F16": (dequantise_row_f16, 1, 2),
+    "BF16": (dequantise_row_bf16, 1, 2),
+    "F32": (copy_row_f32, 1, 4),
+}
