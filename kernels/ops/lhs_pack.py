@@ -1,0 +1,230 @@
+"""Makes rows of activations and packs them as the LHS of a matmul, once per op. Knows no layout and no model.
+
+    plain:    the rows of x
+    rms_norm: x += delta (if any), then the RMS norm of each row; of the sampled rows alone for the logits
+    swiglu:   silu(gate) * up
+
+A row is made in a thread's scratch and packed while it is in the cache: it never exists in memory as f32. Panels of the
+GEMM's layout are divided among the team; a single row goes to the GEMV's layout (variant 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, TypeAlias
+
+import numpy as np
+
+from kernels.families.variant import MatmulVariant
+from kernels.jit.call import call_kernel
+from kernels.jit.function import NativeFunction, inlined, native, op_function
+from kernels.jit.library import KernelLibrary
+from kernels.jit.native import load, record
+from kernels.jit.vector import LANES
+from kernels.ops.rms_norm import add_row, rms_norm_row
+from kernels.ops.swiglu import swiglu_row
+from kernels.runtime.abi import STEP, THREAD, op_record
+from kernels.runtime.chunks import chunk_size, take_chunk
+from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
+from kernels.select import MatmulChoice
+
+MAX_CHUNK_ROWS: Final = 16
+
+LHS_PACK: Final = op_record(
+    [
+        ("x", "i8"),  # f32 rows, x_stride bytes apart
+        ("x_stride", "i8"),
+        ("delta", "i8"),  # f32 rows, delta_stride bytes apart; 0: none
+        ("delta_stride", "i8"),
+        ("weight", "i8"),  # f32[k]
+        ("eps", "f4"),
+        ("k", "i8"),
+        ("is_logits", "i8"),  # as many rows as are sampled, not as tokens
+        ("row_stride", "i8"),  # of the rows that are packed: those of x, or made in scratch
+        ("pack_gemm", "i8"),  # micro-kernels
+        ("pack_gemv", "i8"),
+        ("mr", "i8"),
+        ("panel_bytes", "i8"),
+        ("dst", "i8"),
+    ]
+)
+
+
+@inlined
+def _pack(op_address: int, thread_address: int, make: Any) -> int:
+    """`make(op, step, row, count, scratch)` returns the address of rows row..row+count, row_stride bytes apart."""
+    op: Any = record(op_address, LHS_PACK)
+    thread: Any = record(thread_address, THREAD)
+    step: Any = record(thread.step, STEP)
+    num_rows = step.num_logit_rows if op.is_logits else step.num_tokens
+    thread.units = num_rows
+    if num_rows == 1:
+        if take_chunk(op, thread, 1) == 0:
+            rows = make(op, step, 0, 1, thread.scratch)
+            call_kernel(op.pack_gemv, (1, op.k, rows, op.row_stride, op.dst))
+        return 1
+    num_panels = (num_rows + op.mr - 1) // op.mr
+    size = chunk_size(num_panels, thread.num_threads, max(1, MAX_CHUNK_ROWS // op.mr))
+    while True:
+        first = take_chunk(op, thread, size)
+        if first >= num_panels:
+            return 0
+        for panel in range(first, min(first + size, num_panels)):
+            row = panel * op.mr
+            count = min(op.mr, num_rows - row)
+            rows = make(op, step, row, count, thread.scratch)
+            call_kernel(op.pack_gemm, (count, op.k, rows, op.row_stride, op.dst + op.panel_bytes * panel))
+
+
+@native
+def _plain_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
+    return int(op.x + op.x_stride * row)
+
+
+@native
+def _normed_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
+    for i in range(count):
+        x = op.x + op.x_stride * (row + i)
+        if op.delta != 0:
+            add_row(x, op.delta + op.delta_stride * (row + i), x, op.k)
+        rms_norm_row(x, op.weight, scratch + op.row_stride * i, op.k, op.eps)
+    return scratch
+
+
+@native
+def _sampled_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
+    """x stays as it is: nothing reads it after the logits, and a token may be sampled twice."""
+    for i in range(count):
+        token = int(load(step.logit_rows + 4 * (row + i), np.int32))
+        x, out = op.x + op.x_stride * token, scratch + op.row_stride * i
+        if op.delta != 0:
+            add_row(x, op.delta + op.delta_stride * token, out, op.k)
+            x = out
+        rms_norm_row(x, op.weight, out, op.k, op.eps)
+    return scratch
+
+
+@native
+def _swiglu_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
+    for i in range(count):
+        gate = op.x + op.x_stride * (row + i)
+        swiglu_row(gate, gate + 4 * op.k, scratch + op.row_stride * i, op.k)
+    return scratch
+
+
+@op_function
+def pack_plain(op_address: int, thread_address: int) -> int:
+    return _pack(op_address, thread_address, _plain_rows)
+
+
+@op_function
+def pack_normed(op_address: int, thread_address: int) -> int:
+    return _pack(op_address, thread_address, _normed_rows)
+
+
+@op_function
+def pack_sampled(op_address: int, thread_address: int) -> int:
+    return _pack(op_address, thread_address, _sampled_rows)
+
+
+@op_function
+def pack_swiglu(op_address: int, thread_address: int) -> int:
+    return _pack(op_address, thread_address, _swiglu_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainRows:
+    """x: f32[T, k] or, for the logits, f32[R, k]."""
+
+    x: Buffer
+    kernel: ClassVar[str] = ""
+    delta: ClassVar[None] = None
+    weight: ClassVar[int] = 0
+    eps: ClassVar[float] = 0.0
+
+    def function(self, is_logits: bool) -> NativeFunction:
+        return pack_plain
+
+
+@dataclass(frozen=True, slots=True)
+class NormedRows:
+    """x, delta: f32[T, k]; weight: address of f32[k]. x += delta stays in x, except for the logits."""
+
+    x: Buffer
+    weight: int
+    eps: float
+    delta: Buffer | None = None
+
+    @property
+    def kernel(self) -> str:
+        return "add_rms_norm_" if self.delta else "rms_norm_"
+
+    def function(self, is_logits: bool) -> NativeFunction:
+        return pack_sampled if is_logits else pack_normed
+
+
+@dataclass(frozen=True, slots=True)
+class SwigluRows:
+    """x: f32[T, 2k], gates first."""
+
+    x: Buffer
+    kernel: ClassVar[str] = "swiglu_"
+    delta: ClassVar[None] = None
+    weight: ClassVar[int] = 0
+    eps: ClassVar[float] = 0.0
+
+    def function(self, is_logits: bool) -> NativeFunction:
+        assert not is_logits, "the logits take no SwiGLU"
+        return pack_swiglu
+
+
+LhsRows: TypeAlias = PlainRows | NormedRows | SwigluRows
+
+
+def reserve_lhs(builder: ProgramBuilder, name: str, choice: MatmulChoice, k: int, max_rows: int) -> Buffer:
+    """Room for `max_rows` packed rows in either layout of a choice."""
+    panels = -(-max_rows // choice.gemm.lhs.mr)
+    num_bytes = max(panels * choice.gemm.lhs.panel_bytes(k), choice.gemv.lhs.panel_bytes(k))
+    return builder.buffer(name, np.uint8, (num_bytes,))
+
+
+@dataclass(frozen=True, slots=True)
+class LhsPackOp:
+    """Where it stands in a program. `choice`: of the matmul, or of one of those, that read `dst`."""
+
+    name: str
+    choice: MatmulChoice
+    rows: LhsRows
+    k: int
+    dst: Buffer
+    is_logits: bool = False
+
+    def add(self, builder: ProgramBuilder, library: KernelLibrary) -> None:
+        assert self.k % LANES == 0, f"rows of {self.k} are no multiple of {LANES}"
+        gemm, gemv = self.choice.gemm, self.choice.gemv
+        library.load([(variant.lhs_pack.name, variant.lhs_pack.emit) for variant in (gemm, gemv)])
+        builder.scratch(4 * self.k * gemm.lhs.mr)
+        rows, delta = self.rows, self.rows.delta
+        args: dict[str, int | float | Buffer] = {
+            "x": rows.x,
+            "x_stride": rows.x.row_bytes,
+            "delta": delta or 0,
+            "delta_stride": delta.row_bytes if delta else 0,
+            "weight": rows.weight,
+            "eps": rows.eps,
+            "k": self.k,
+            "is_logits": int(self.is_logits),
+            "row_stride": rows.x.row_bytes if isinstance(rows, PlainRows) else 4 * self.k,
+            "pack_gemm": library.address(gemm.lhs_pack.name),
+            "pack_gemv": library.address(gemv.lhs_pack.name),
+            "mr": gemm.lhs.mr,
+            "panel_bytes": gemm.lhs.panel_bytes(self.k),
+            "dst": self.dst,
+        }
+        run = rows.function(self.is_logits).address
+        builder.op(self.name, record=LHS_PACK, run=run, slots=(self._slot(gemm), self._slot(gemv)), args=args)
+
+    def _slot(self, variant: MatmulVariant) -> KernelSlot:
+        moved = self.rows.x.row_bytes + (2 * self.rows.x.row_bytes if self.rows.delta else 0)
+        packed = variant.lhs.panel_bytes(self.k) // variant.lhs.mr
+        return KernelSlot(self.name, self.rows.kernel + variant.lhs_pack.name, bytes_per_unit=moved + packed)
