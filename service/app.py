@@ -97,7 +97,7 @@ def serve(settings: Settings) -> int:
 
         path = resolve_model(settings.model, settings.cache)
         # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
-        from service.model import load_model
+        from service.loader import load_model
 
         return load_model(path, settings)
 

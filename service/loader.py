@@ -119,7 +119,7 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         executor=executor,
         runner=runner,
         tokenizer=tokenizer,
-        chat_template=load_chat_template(file.metadata),
+        chat_template=load_chat_template(file.metadata, tokenizer),
         library=library,
         file=file,
     )

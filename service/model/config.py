@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from service.errors import ModelFileError
 
 ARCHITECTURES = ("llama",)
+LANES = 16  # of the vectors that rows are computed in
 MAX_SIZE = 1 << 20  # of any dimension; far above every model, far below what overflows
 
 
@@ -54,6 +55,10 @@ def read_config(metadata: Mapping[str, object]) -> LlamaConfig:
     if "llama.attention.key_length" not in metadata and embedding % num_heads:
         raise ModelFileError(f"an embedding of {embedding} cannot be divided among {num_heads} heads")
     head_dim = read.size("attention.key_length", default=embedding // num_heads)
+    feed_forward = read.size("feed_forward_length")
+    for what, size in (("embedding_length", embedding), ("head size", head_dim), ("feed_forward_length", feed_forward)):
+        if size % LANES:
+            raise ModelFileError(f"{architecture}: {what} is {size}; it has to be a multiple of {LANES}")
     if read.size("attention.value_length", default=head_dim) != head_dim:
         raise ModelFileError("keys and values of different lengths are not supported")
     rope_dim = read.size("rope.dimension_count", default=head_dim)
@@ -69,7 +74,7 @@ def read_config(metadata: Mapping[str, object]) -> LlamaConfig:
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
         rope_dim=rope_dim,
-        feed_forward=read.size("feed_forward_length"),
+        feed_forward=feed_forward,
         context=read.size("context_length", most=1 << 24),
         norm_eps=read.number("attention.layer_norm_rms_epsilon", least=1e-12, most=1.0),
         rope_base=read.number("rope.freq_base", least=1.0, most=1e12, default=10000.0),

@@ -15,17 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.attention.program import AttentionOp, AttentionShape, AttentionWorkspace
 from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.matmul import MatmulOp
 from kernels.ops.embedding import EmbeddingOp
-from kernels.ops.lhs_pack import NormPackOp, PackOp, SwigluPackOp
-from kernels.ops.rope_kv import RopeKVOp, rope_table
+from kernels.ops.lhs_pack import LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows
+from kernels.ops.rope_kv import Columns, RopeKvOp
+from kernels.ops.rope_table import RopeTable
 from kernels.ops.sampling import SamplingOp
 from kernels.runtime.program import Buffer, Program, ProgramBuilder
-from kernels.select import MatmulChoice
 from service.model.config import LlamaConfig
 from service.model.kv_cache import KVCache
 from service.model.weights import PackedMatrix, Weights
@@ -67,7 +68,7 @@ class _LlamaBuilder:
         self.config, self.weights, self.kv, self.limits = config, weights, kv, limits
         self.attention_variant, self.library = attention, library
         self.shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, config.head_dim**-0.5)
-        self.table = rope_table(limits.max_context, config.rope_dim, config.rope_base)
+        self.table = RopeTable.make(limits.max_context, config.rope_dim, config.rope_base, split=False)
         self.builder = builder = ProgramBuilder()
         rows = limits.max_tokens
         qkv_columns = config.query_columns + 2 * config.kv_columns
@@ -93,50 +94,49 @@ class _LlamaBuilder:
 
     def _attention(self, index: int) -> None:
         layer, config = self.weights.layers[index], self.config
-        self._norm_pack("attn_norm", layer.attention_norm, layer.qkv, None if index == 0 else self.delta)
+        delta = None if index == 0 else self.delta
+        self._pack("attn_norm", self._normed(layer.attention_norm, delta), layer.qkv)
         self._matmul("attn_qkv", layer.qkv, self.qkv)
         kv = self.kv.layer_address(index)
-        RopeKVOp("rope_kv", config.num_heads, config.num_kv_heads, config.head_dim, self.qkv, kv, self.table).add(
-            self.builder
+        keys = config.query_columns
+        rope = RopeKvOp(
+            "rope_kv",
+            q=Columns(self.qkv),
+            k=Columns(self.qkv, keys),
+            v=Columns(self.qkv, keys + config.kv_columns),
+            kv=kv,
+            table=self.table,
+            num_heads=config.num_heads,
+            num_kv_heads=config.num_kv_heads,
+            head_dim=config.head_dim,
         )
-        AttentionOp("attention", self.shape, self.attention_variant, self.qkv, kv, self.attended, self.workspace).add(
-            self.builder, self.library
+        rope.add(self.builder)
+        attention = AttentionOp(
+            "attention", self.shape, self.attention_variant, self.qkv, kv, self.attended, self.workspace
         )
-        choice = _choice(layer.attention_output)
-        PackOp("attn_pack", self.attended, choice, self.lhs).add(self.builder, self.library)
+        attention.add(self.builder, self.library)
+        self._pack("attn_pack", PlainRows(self.attended), layer.attention_output)
         self._matmul("attn_output", layer.attention_output, self.delta)
 
     def _feed_forward(self, index: int) -> None:
         layer = self.weights.layers[index]
-        self._norm_pack("ffn_norm", layer.feed_forward_norm, layer.gate_up, self.delta)
+        self._pack("ffn_norm", self._normed(layer.feed_forward_norm, self.delta), layer.gate_up)
         self._matmul("ffn_gate_up", layer.gate_up, self.gate_up)
-        SwigluPackOp("ffn_swiglu", self.gate_up, _choice(layer.down), self.lhs).add(self.builder, self.library)
+        self._pack("ffn_swiglu", SwigluRows(self.gate_up), layer.down)
         self._matmul("ffn_down", layer.down, self.delta)
 
     def _sample(self) -> None:
-        self._norm_pack("output_norm", self.weights.output_norm, self.weights.output, self.delta, sampled_rows=True)
+        self._pack("output_norm", self._normed(self.weights.output_norm, self.delta), self.weights.output)
         self._matmul("output", self.weights.output, self.logits)
         SamplingOp("sample", self.logits).add(self.builder)
 
-    def _norm_pack(
-        self,
-        name: str,
-        weight: np.ndarray[tuple[int], np.dtype[np.float32]],
-        matrices: tuple[PackedMatrix, ...],
-        delta: Buffer | None,
-        sampled_rows: bool = False,
-    ) -> None:
-        op = NormPackOp(
-            name,
-            x=self.x,
-            delta=delta,
-            weight=int(weight.ctypes.data),
-            eps=self.config.norm_eps,
-            choice=_choice(matrices),
-            lhs=self.lhs,
-            sampled_rows=sampled_rows,
-        )
-        op.add(self.builder, self.library)
+    def _normed(self, weight: npt.NDArray[np.float32], delta: Buffer | None) -> NormedRows:
+        return NormedRows(self.x, int(weight.ctypes.data), self.config.norm_eps, delta)
+
+    def _pack(self, name: str, rows: LhsRows, matrices: tuple[PackedMatrix, ...]) -> None:
+        matrix = matrices[0].matrix  # all of them share one LHS layout
+        is_logits = matrices is self.weights.output
+        LhsPackOp(name, matrix.choice, rows, matrix.k, self.lhs, is_logits).add(self.builder, self.library)
 
     def _matmul(self, name: str, matrices: tuple[PackedMatrix, ...], dst: Buffer) -> None:
         for packed in matrices:
@@ -162,8 +162,3 @@ class _LlamaBuilder:
                 num_panels = -(-self.limits.max_tokens // variant.lhs.mr)
                 sizes.append(num_panels * variant.lhs.panel_bytes(packed.matrix.k))
         return max(sizes)
-
-
-def _choice(matrices: tuple[PackedMatrix, ...]) -> MatmulChoice:
-    """Whose LHS layout all of them share."""
-    return matrices[0].matrix.choice
