@@ -48,7 +48,7 @@ def scattered(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> Cache:
 
 
 @EVERY_VARIANT
-@pytest.mark.parametrize("head_dim", [16, 64, 80, 128])
+@pytest.mark.parametrize("head_dim", [16, 64, 80])
 @pytest.mark.parametrize("num_tokens", CONTEXTS)
 def test_against_numpy(objects: Path, variant: AttentionVariant, head_dim: int, num_tokens: int) -> None:
     """Every row count from one to past a tile, the last row seeing every token, the others fewer."""
@@ -77,16 +77,15 @@ def test_large_scores(objects: Path, variant: AttentionVariant) -> None:
 
 
 @EVERY_VARIANT
-@pytest.mark.parametrize("head_dim", [32, 96])
-def test_a_row_has_one_result(objects: Path, variant: AttentionVariant, head_dim: int) -> None:
+def test_a_row_has_one_result(objects: Path, variant: AttentionVariant) -> None:
     """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
-    num_tokens = 290
+    num_tokens, head_dim = 290, 96
     k, v = keys_and_values(num_tokens, head_dim)
     cache, scale = scattered(k, v), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
     whole = NativeAttention.load(objects, ORACLE, head_dim)(q, positions, cache, scale)
-    for rows in range(1, variant.rows + 1):
+    for rows in {1, min(3, variant.rows), variant.rows}:
         native = NativeAttention.load(objects, variant, head_dim, rows)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):

@@ -66,7 +66,8 @@ def test_exp2_at_the_ends(tmp_path: Path, features: str, isa: Isa) -> None:
 def test_every_half(tmp_path: Path, features: str, isa: Isa) -> None:
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     out = run_map(tmp_path, features, isa, "halves", halves)
-    exact = halves.astype(np.float32)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        exact = halves.astype(np.float32)
     numbers = ~np.isnan(exact)
     np.testing.assert_array_equal(out.view(np.uint32)[numbers], exact.view(np.uint32)[numbers])
     assert np.isnan(out[~numbers]).all()
