@@ -140,7 +140,7 @@ class EngineClient:
         for request_id, event in report.events:
             self._deliver(request_id, event)
         if report.fault is not None:
-            message = f"the engine has failed and takes no requests: {report.fault}"
+            message = "the engine has failed and takes no more requests; the server's log says why"
             self._refuse = lambda: StepFailed(message)
             for request_id in list(self._streams):
                 self._deliver(request_id, TokenEvent((), FinishReason.ERROR, StepFailed(message)))

@@ -14,13 +14,17 @@ from collections.abc import Sequence as Seq
 from service.engine.observer import FirstToken, RequestTimings, StepTimings, first_token_of, timings_of
 from service.engine.plan import StepPlan
 from service.engine.report import Abort, Add, Command, Occupancy, StepReport, Stop
-from service.engine.request import FinishReason, SampledToken, TokenEvent
+from service.engine.request import FailedRow, FinishReason, SampledToken, TokenEvent
 from service.engine.runner import Runner
 from service.engine.scheduler import Output, Scheduler
 from service.engine.sequence import Sequence
 from service.errors import Draining, GemmuleError, StepFailed
 
 _log = logging.getLogger(__name__)
+
+# What clients hear; the log has the reasons, which may name files and addresses.
+NO_STEP = "the server could not compute the next tokens; its log says why"
+NO_TOKEN = "the model gave no usable numbers for the next token of this request"
 
 
 class EngineLoop:
@@ -111,7 +115,7 @@ class EngineLoop:
                 self._hand_out(output, ended_s, first_tokens, gaps_s)
         else:
             for sequence in self._scheduler.fail(plan):
-                self._end(sequence, FinishReason.ERROR, StepFailed(f"a step of the engine failed: {error}"))
+                self._end(sequence, FinishReason.ERROR, StepFailed(NO_STEP))
         self._report(
             StepTimings(
                 phase=plan.phase,
@@ -127,14 +131,18 @@ class EngineLoop:
             )
         )
 
-    def _run(self, plan: StepPlan) -> Seq[SampledToken]:
+    def _run(self, plan: StepPlan) -> Seq[SampledToken | FailedRow]:
         sampled = self._runner.run(plan)
         if len(sampled) != plan.num_logit_rows:
             raise RuntimeError(f"the runner sampled {len(sampled)} tokens, the plan has {plan.num_logit_rows}")
         return sampled
 
     def _hand_out(self, output: Output, now_s: float, first_tokens: list[FirstToken], gaps_s: list[float]) -> None:
-        sequence, reason = output.sequence, output.finish_reason
+        sequence, token, reason = output.sequence, output.token, output.finish_reason
+        if isinstance(token, FailedRow):
+            _log.error("request %s fails at token %d: %s", sequence.id, len(sequence.token_ids), token.reason)
+            self._end(sequence, FinishReason.ERROR, StepFailed(NO_TOKEN))
+            return
         if sequence.last_token_s is None:
             sequence.first_token_s = now_s
             first = first_token_of(sequence)
@@ -143,7 +151,7 @@ class EngineLoop:
         else:
             gaps_s.append(now_s - sequence.last_token_s)
         sequence.last_token_s = now_s
-        self._events.append((sequence.id, TokenEvent((output.token,), reason)))
+        self._events.append((sequence.id, TokenEvent((token,), reason)))
         if reason is not None:
             self._finished.append(timings_of(sequence, reason, now_s))
 

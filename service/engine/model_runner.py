@@ -10,8 +10,7 @@ import numpy.typing as npt
 from kernels.runtime.abi import BLOCK_TOKENS, SAMPLED, SAMPLING, STEP
 from kernels.runtime.executor import Executor
 from service.engine.plan import Chunk, StepPlan
-from service.engine.request import SampledToken
-from service.errors import StepFailed
+from service.engine.request import FailedRow, SampledToken
 
 SEED_RANGE = 1 << 64
 
@@ -48,8 +47,8 @@ class ModelRunner:
             self._step[name] = getattr(self, f"_{name}").ctypes.data
         self._step["max_blocks"] = max_blocks
 
-    def run(self, plan: StepPlan) -> Sequence[SampledToken]:
-        """One native step. Raises StepFailed if a logit is not finite."""
+    def run(self, plan: StepPlan) -> Sequence[SampledToken | FailedRow]:
+        """One native step. A row fails if one of its logits is not finite."""
         row = num_logit_rows = 0
         for index, chunk in enumerate(plan.chunks):
             self._fill_chunk(chunk, index, row)
@@ -90,9 +89,9 @@ class ModelRunner:
         record["seed"] = (sequence.seed + SEED_RANGE // 2) % SEED_RANGE - SEED_RANGE // 2
         record["position"] = chunk.start + chunk.num_tokens
 
-    def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken:
+    def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken | FailedRow:
         if not sampled["finite"]:
-            raise StepFailed("the model produced logits that are not finite")
+            return FailedRow("the model's logits are not finite")
         count = int(sampled["num_top"])
         ids, logprobs = sampled["top_ids"][:count].tolist(), sampled["top_logprobs"][:count].tolist()
         return SampledToken(int(sampled["token"]), float(sampled["logprob"]), tuple(zip(ids, logprobs, strict=True)))

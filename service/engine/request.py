@@ -77,6 +77,14 @@ class SampledToken:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedRow:
+    """Stands where a token should be: this row alone could not be sampled, the others of its step could."""
+
+    reason: str
+    """For the log."""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenEvent:
     """What one request hears after a step. The last one, and only it, has a finish reason."""
 

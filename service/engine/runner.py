@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from service.engine.plan import StepPlan
-from service.engine.request import SampledToken
+from service.engine.request import FailedRow, SampledToken
 
 
 class Runner(Protocol):
-    def run(self, plan: StepPlan) -> Sequence[SampledToken]:
+    def run(self, plan: StepPlan) -> Sequence[SampledToken | FailedRow]:
         """Compute a step; called on the engine thread only.
 
         Returns one token for each chunk that samples, in the plan's order. It depends on the sequence's tokens, seed
-        and sampling alone, never on the other chunks or on how the tokens were cut into chunks. An exception fails the
-        requests of this plan and no others: what it leaves in their blocks is never read.
+        and sampling alone, never on the other chunks or on how the tokens were cut into chunks. A FailedRow ends its
+        own sequence; an exception fails the requests of this plan and no others. What either leaves in their blocks is
+        never read.
         """
         ...

@@ -20,7 +20,7 @@ from operator import attrgetter
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
 from service.engine.plan import Chunk, StepPlan
-from service.engine.request import FinishReason, Request, SampledToken
+from service.engine.request import FailedRow, FinishReason, Request, SampledToken
 from service.engine.sequence import Sequence
 from service.errors import ContextOverflow
 
@@ -45,10 +45,10 @@ class SchedulerLimits:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One sampled token, and what it did to its sequence."""
+    """What a row that samples did to its sequence: one token more, or its end with FinishReason.ERROR."""
 
     sequence: Sequence
-    token: SampledToken
+    token: SampledToken | FailedRow
     finish_reason: FinishReason | None
 
 
@@ -159,7 +159,7 @@ class Scheduler:
         assert chunks or not self.has_work, "there is work and nothing to do"
         return StepPlan(tuple(chunks), num_preempted)
 
-    def commit(self, plan: StepPlan, sampled: Seq[SampledToken]) -> list[Output]:
+    def commit(self, plan: StepPlan, sampled: Seq[SampledToken | FailedRow]) -> list[Output]:
         """Take over what the runner computed; sequences that end give their blocks back."""
         tokens = iter(sampled)
         outputs = []
@@ -169,8 +169,11 @@ class Scheduler:
             if not chunk.samples:
                 continue
             token = next(tokens)
-            sequence.token_ids.append(token.id)
-            reason = self._finish_reason(sequence, token.id)
+            if isinstance(token, FailedRow):
+                reason: FinishReason | None = FinishReason.ERROR
+            else:
+                sequence.token_ids.append(token.id)
+                reason = self._finish_reason(sequence, token.id)
             if reason is not None:
                 self._running.remove(sequence)
                 self._release(sequence)

@@ -8,16 +8,16 @@ import pytest
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
-from service.engine.observer import RequestTimings, StepTimings
+from service.engine.observer import NoObserver, RequestTimings, StepTimings
 from service.engine.plan import Phase
-from service.engine.request import FinishReason
+from service.engine.request import FailedRow, FinishReason, SampledToken
 from service.engine.scheduler import Scheduler, SchedulerLimits
 from service.errors import StepFailed
 from tests.service.engine.builders import request, scheduler, tokens_of
 from tests.service.fakes import FakeClock, FakeRunner, serving, until
 
 
-async def test_a_failing_step_fails_its_requests_and_no_others() -> None:
+async def test_a_failing_step_fails_its_requests_and_no_others(caplog: pytest.LogCaptureFixture) -> None:
     runner = FakeRunner()
     async with serving(runner, max_batch=1) as client:
         runner.to_raise.append(ValueError("a kernel's complaint"))
@@ -26,13 +26,49 @@ async def test_a_failing_step_fails_its_requests_and_no_others() -> None:
         events = [event async for event in streams[0]]
         assert events[-1].finish_reason is FinishReason.ERROR
         assert isinstance(events[-1].error, StepFailed)
-        assert "a kernel's complaint" in str(events[-1].error)
+        assert "a kernel's complaint" not in str(events[-1].error)  # clients hear no internals, the log does
+        assert "a kernel's complaint" in caplog.text
         assert await tokens_of(streams[1]) == runner.expected_tokens(lucky, 8)
         assert client.stats().num_used_blocks == 0
         assert client.stats().is_alive
 
 
-async def test_a_runner_that_samples_too_little_fails_the_step() -> None:
+async def test_a_failed_row_ends_its_own_request_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Poisoned(FakeRunner):
+        def run(self, plan: Any) -> Any:
+            sampled = iter(super().run(plan))
+            return [self._but_third(chunk.sequence, next(sampled)) for chunk in plan.chunks if chunk.samples]
+
+        def _but_third(self, sequence: Any, token: SampledToken) -> SampledToken | FailedRow:
+            fails = sequence.id == "unlucky" and sequence.num_output_tokens == 2
+            return FailedRow("a row's complaint") if fails else token
+
+    runner = Poisoned()
+    finished: list[RequestTimings] = []
+
+    class Observer(NoObserver):
+        def on_finish(self, request: RequestTimings) -> None:
+            finished.append(request)
+
+    async with serving(runner, observer=Observer()) as client:
+        unlucky, lucky = request(40, id="unlucky", max_tokens=50), request(40, id="lucky", max_tokens=50)
+        streams = [client.generate(unlucky), client.generate(lucky)]
+        events = [event async for event in streams[0]]
+        heard = [token.id for event in events for token in event.tokens]
+        assert heard == runner.expected_tokens(unlucky, 2)
+        assert events[-1].finish_reason is FinishReason.ERROR
+        assert isinstance(events[-1].error, StepFailed)
+        assert "complaint" not in str(events[-1].error)
+        assert await tokens_of(streams[1]) == runner.expected_tokens(lucky, 50)
+        assert client.stats().num_used_blocks == 0
+    assert "request unlucky fails at token 42: a row's complaint" in caplog.text
+    assert [(timings.id, timings.finish_reason) for timings in finished] == [
+        ("unlucky", FinishReason.ERROR),
+        ("lucky", FinishReason.LENGTH),
+    ]
+
+
+async def test_a_runner_that_samples_too_little_fails_the_step(caplog: pytest.LogCaptureFixture) -> None:
     class Mute(FakeRunner):
         def run(self, plan: Any) -> Any:
             return super().run(plan)[1:]
@@ -40,7 +76,7 @@ async def test_a_runner_that_samples_too_little_fails_the_step() -> None:
     async with serving(Mute()) as client:
         events = [event async for event in client.generate(request())]
         assert isinstance(events[-1].error, StepFailed)
-        assert "sampled 0 tokens" in str(events[-1].error)
+        assert "sampled 0 tokens" in caplog.text
 
 
 async def test_a_bug_on_the_engine_thread_ends_everything_and_says_so() -> None:
@@ -125,7 +161,7 @@ async def test_an_idle_engine_beats_without_running_steps() -> None:
         assert len(runner.plans) == num_plans
 
 
-async def test_an_idle_engine_finds_a_lost_block() -> None:
+async def test_an_idle_engine_finds_a_lost_block(caplog: pytest.LogCaptureFixture) -> None:
     pool = BlockPool(8)
     limits = SchedulerLimits(max_context=64)
     client = EngineClient(Scheduler(pool, limits), FakeRunner(), idle_wake_s=0.01)
@@ -133,8 +169,9 @@ async def test_an_idle_engine_finds_a_lost_block() -> None:
     client.start()
     await until(client, lambda stats: not stats.is_alive)
     await asyncio.sleep(0)  # its last report may still be on the way
-    with pytest.raises(StepFailed, match="held 0 times"):
+    with pytest.raises(StepFailed, match="the engine has failed"):
         client.generate(request())
+    assert "held 0 times" in caplog.text
     await client.stop(drain_s=0)
 
 

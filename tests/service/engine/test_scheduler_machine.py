@@ -7,8 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
 from service.engine.plan import StepPlan
-from service.engine.request import FinishReason, Request, SampledToken, SamplingParams
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.request import FailedRow, FinishReason, Request, SampledToken, SamplingParams
+from service.engine.scheduler import Output, Scheduler, SchedulerLimits
 from service.errors import ContextOverflow
 from tests.service.fakes import FakeRunner
 
@@ -70,6 +70,23 @@ class SchedulerMachine(RuleBasedStateMachine):
                 del self.open[sequence.id]
 
     @rule(data=st.data())
+    def fail_a_row(self, data: st.DataObject) -> None:
+        if not self.open:
+            return
+        plan = self._plan()
+        sampled: list[SampledToken | FailedRow] = list(self.runner.run(plan))
+        failing = data.draw(st.integers(0, len(sampled) - 1)) if sampled else None
+        if failing is not None:
+            sampled[failing] = FailedRow("bad luck")
+        for index, output in enumerate(self.engine.commit(plan, sampled)):
+            if index == failing:
+                assert output.finish_reason is FinishReason.ERROR
+                assert not output.sequence.block_table
+                del self.open[output.sequence.id]
+            else:
+                self._hear(output)
+
+    @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
         if self.open:
             request_id = data.draw(st.sampled_from(sorted(self.open)))
@@ -121,16 +138,20 @@ class SchedulerMachine(RuleBasedStateMachine):
         outputs = self.engine.commit(plan, sampled)
         assert [output.sequence.id for output in outputs] == [c.sequence.id for c in plan.chunks if c.samples]
         for output in outputs:
-            request = self.open[output.sequence.id]
-            heard = self.heard[request.id]
-            heard.append(output.token.id)
-            assert len(heard) <= output.sequence.max_tokens
-            assert len(request.prompt_ids) + len(heard) <= self.engine.max_context
-            if output.finish_reason is not None:
-                assert output.finish_reason is FinishReason.LENGTH
-                assert len(heard) == output.sequence.max_tokens
-                assert heard == self.runner.expected_tokens(request, len(heard)), "preemption changed the tokens"
-                del self.open[request.id]
+            self._hear(output)
+
+    def _hear(self, output: Output) -> None:
+        assert isinstance(output.token, SampledToken)
+        request = self.open[output.sequence.id]
+        heard = self.heard[request.id]
+        heard.append(output.token.id)
+        assert len(heard) <= output.sequence.max_tokens
+        assert len(request.prompt_ids) + len(heard) <= self.engine.max_context
+        if output.finish_reason is not None:
+            assert output.finish_reason is FinishReason.LENGTH
+            assert len(heard) == output.sequence.max_tokens
+            assert heard == self.runner.expected_tokens(request, len(heard)), "preemption changed the tokens"
+            del self.open[request.id]
 
 
 TestScheduler = SchedulerMachine.TestCase
