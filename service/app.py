@@ -89,8 +89,6 @@ def serve(settings: Settings) -> int:
 
     configure_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    if settings.cache is not None:
-        os.environ["GEMMULE_CACHE"] = str(settings.cache)  # kernels and numba read it once, when they are imported
 
     def load() -> LoadedModel:
         from service.pull import resolve_model

@@ -5,15 +5,21 @@ Everything heavy is imported inside the commands, so that `gemmule --help` answe
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kernels.errors import KernelsError
 from service.errors import GemmuleError
 
+if TYPE_CHECKING:
+    from service.settings import Settings
+
 USAGE_ERROR = 2
+
+Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
 
 app = typer.Typer(
     name="gemmule",
@@ -90,9 +96,7 @@ def serve(
     ] = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")
-    ] = None,
+    cache: Cache = None,
     max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,
     keep_alive_s: Annotated[str | None, typer.Option(help="Seconds an idle HTTP connection stays open.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="Seconds that running requests get to end at shutdown.")] = None,
@@ -101,21 +105,22 @@ def serve(
 ) -> int:
     """Serve a model over HTTP. Every flag is also a GEMMULE_* variable; flags win."""
     flags = dict(locals())
+    settings = _settings(flags)
     from service.app import serve as run
-    from service.settings import load_settings
 
-    return run(load_settings(flags, os.environ))
+    return run(settings)
 
 
 @app.command()
 def pull(
     name: Annotated[str | None, typer.Argument(help="Demo model (default: smollm2-135m-instruct).")] = None,
+    cache: Cache = None,
 ) -> None:
     """Fetch a demo model into the cache folder, checksummed."""
     from service.pull import DEFAULT_MODEL
     from service.pull import pull as fetch
 
-    print(fetch(name or DEFAULT_MODEL))
+    print(fetch(name or DEFAULT_MODEL, _settings({"cache": cache}).cache))
 
 
 @app.command()
@@ -126,6 +131,7 @@ def bench(
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
 ) -> None:
     """Prefill and decode tokens/s, as llama-bench reports them. Lists are comma-separated: -p 64,512 -t 1,2."""
@@ -136,9 +142,8 @@ def bench(
         raise typer.BadParameter("-t wants at least one number above 0")
 
     from service.pull import resolve_model
-    from service.settings import load_settings
 
-    settings = load_settings({"isa": isa}, os.environ)
+    settings = _settings({"isa": isa, "cache": cache})
     path = resolve_model(model, settings.cache)
     if thread_counts is None and settings.threads is not None:
         thread_counts = (settings.threads,)
@@ -162,6 +167,17 @@ def bench(
         from rich.console import Console
 
         Console().print(as_table(rows))
+
+
+def _settings(flags: Mapping[str, object]) -> "Settings":
+    """From flags and variables. The cache folder returns to the environment: kernels and numba look for it there, once,
+    when they are imported."""
+    from service.settings import load_settings
+
+    settings = load_settings(flags, os.environ)
+    if settings.cache is not None:
+        os.environ["GEMMULE_CACHE"] = str(settings.cache)
+    return settings
 
 
 def _numbers(flag: str, text: str) -> tuple[int, ...]:

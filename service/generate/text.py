@@ -16,6 +16,8 @@ class TokenLogprob:
     bytes: bytes
     logprob: float
     top: tuple["TokenLogprob", ...] = ()
+    is_hidden: bool = False
+    """A special token (one that ends a text, say, where that was to be ignored): its bytes are no part of the text."""
 
     @property
     def text(self) -> str:
@@ -111,4 +113,5 @@ class TextAssembler:
     def _logprob(self, token: SampledToken) -> TokenLogprob:
         bytes_of = self._tokenizer.token_bytes
         top = tuple(TokenLogprob(id, bytes_of(id), logprob) for id, logprob in token.top)
-        return TokenLogprob(token.id, bytes_of(token.id), token.logprob, top)
+        is_hidden = self._tokenizer.vocabulary.is_special(token.id)
+        return TokenLogprob(token.id, bytes_of(token.id), token.logprob, top, is_hidden)

@@ -50,7 +50,8 @@ class _Logprobs:
         offsets = []
         for token in tokens:
             offsets.append(self._num_chars)
-            self._num_chars += len(self._decoder.decode(token.bytes))
+            if not token.is_hidden:
+                self._num_chars += len(self._decoder.decode(token.bytes))
         return {
             "tokens": [_name(token) for token in tokens],
             "token_logprobs": [token.logprob for token in tokens],

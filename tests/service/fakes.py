@@ -24,6 +24,7 @@ from service.engine.scheduler import Scheduler, SchedulerLimits
 LETTERS = tuple(b"abcdefghijklmnopqrstuvwxyz ")
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259
 SPECIALS = {"<|bos|>": BOS, "<|eos|>": EOS, "<|im_start|>": IM_START, "<|im_end|>": IM_END}
+NAMES = {token_id: name for name, token_id in SPECIALS.items()}
 VOCAB_SIZE = 260
 _SPECIAL = re.compile(f"({'|'.join(map(re.escape, SPECIALS))})")
 
@@ -159,10 +160,10 @@ class FakeTokenizer:
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(map(self.token_bytes, ids)).decode(errors="replace")
+        return b"".join(self.token_bytes(id) for id in ids if not self.is_special(id)).decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        return bytes([token_id]) if token_id < 256 else b""
+        return bytes([token_id]) if token_id < 256 else NAMES[token_id].encode()
 
 
 class FakeChatTemplate:

@@ -6,7 +6,7 @@ import re
 import httpx
 import pytest
 
-from tests.service.fakes import BOS, FakeRunner
+from tests.service.fakes import BOS, EOS, FakeRunner
 from tests.service.http.api import CREATED_S, MODEL, api, check_error, events_of
 
 PATH = "/v1/completions"
@@ -174,6 +174,15 @@ async def test_logprobs() -> None:
     assert logprobs["token_logprobs"] == [-0.5] * 4
     assert logprobs["text_offset"] == [0, 1, 1, 2]
     assert logprobs["top_logprobs"][0] == {"h": -0.5, "\x00": -1.5}
+
+
+async def test_special_tokens_are_named_but_hidden() -> None:
+    async with api(FakeRunner(script=[*b"a", EOS, *b"b"])) as client:
+        body = {"prompt": "x", "ignore_eos": True, "max_tokens": 3, "logprobs": 0}
+        (choice,) = (await client.post(PATH, json=body)).json()["choices"]
+    assert choice["text"] == "ab"
+    assert choice["logprobs"]["tokens"] == ["a", "<|eos|>", "b"]
+    assert choice["logprobs"]["text_offset"] == [0, 1, 1]
 
 
 async def test_streamed_logprobs_add_up_to_the_plain_ones() -> None:
