@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +40,8 @@ class NativeAttention:
     library: KernelLibrary
 
     @classmethod
-    def load(cls, folder: Path, variant: AttentionVariant, head_dim: int, rows: int | None = None) -> NativeAttention:
-        made = cls(variant.tile(head_dim, rows), variant.merge(head_dim), KernelLibrary(folder))
+    def load(cls, variant: AttentionVariant, head_dim: int, rows: int | None = None) -> NativeAttention:
+        made = cls(variant.tile(head_dim, rows), variant.merge(head_dim), KernelLibrary())
         made.library.load([(made.tile.name, made.tile.emit), (made.merge.name, made.merge.emit)])
         return made
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,11 +14,6 @@ from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, Nativ
 EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
 CONTEXTS = (1, 2, 31, 32, 33, 64, 100, 127, 128, 129, 160, 300)
 ORACLE = ATTENTION_VARIANTS[-1]
-
-
-@pytest.fixture(scope="session")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("objects")
 
 
 def keys_and_values(num_tokens: int, head_dim: int, seed: int = 0) -> tuple[npt.NDArray[np.float16], ...]:
@@ -50,11 +43,11 @@ def scattered(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> Cache:
 @EVERY_VARIANT
 @pytest.mark.parametrize("head_dim", [16, 64, 80])
 @pytest.mark.parametrize("num_tokens", CONTEXTS)
-def test_against_numpy(objects: Path, variant: AttentionVariant, head_dim: int, num_tokens: int) -> None:
+def test_against_numpy(variant: AttentionVariant, head_dim: int, num_tokens: int) -> None:
     """Every row count from one to past a tile, the last row seeing every token, the others fewer."""
     k, v = keys_and_values(num_tokens, head_dim)
     cache, scale = scattered(k, v), head_dim**-0.5
-    native = NativeAttention.load(objects, variant, head_dim)
+    native = NativeAttention.load(variant, head_dim)
     for num_rows in range(1, variant.rows + 2):
         q = queries(num_rows, head_dim)
         positions = np.maximum(np.arange(num_tokens - num_rows, num_tokens), 0).astype(np.int32)
@@ -65,28 +58,28 @@ def test_against_numpy(objects: Path, variant: AttentionVariant, head_dim: int, 
 
 
 @EVERY_VARIANT
-def test_large_scores(objects: Path, variant: AttentionVariant) -> None:
+def test_large_scores(variant: AttentionVariant) -> None:
     """Scores far apart: most weights are 0, nothing overflows, whichever range holds the maximum."""
     k, v = keys_and_values(300, 64)
     for winner in (3, 140, 290):
         loud = k.copy()
         loud[winner] *= 40
         q = loud[winner].astype(np.float32)
-        out = NativeAttention.load(objects, variant, 64)(q, np.array([299], np.int32), scattered(loud, v), 1.0)
+        out = NativeAttention.load(variant, 64)(q, np.array([299], np.int32), scattered(loud, v), 1.0)
         np.testing.assert_array_equal(out[0], v[winner, 0].astype(np.float32))
 
 
 @EVERY_VARIANT
-def test_a_row_has_one_result(objects: Path, variant: AttentionVariant) -> None:
+def test_a_row_has_one_result(variant: AttentionVariant) -> None:
     """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
     num_tokens, head_dim = 290, 96
     k, v = keys_and_values(num_tokens, head_dim)
     cache, scale = scattered(k, v), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
-    whole = NativeAttention.load(objects, ORACLE, head_dim)(q, positions, cache, scale)
+    whole = NativeAttention.load(ORACLE, head_dim)(q, positions, cache, scale)
     for rows in {1, min(3, variant.rows), variant.rows}:
-        native = NativeAttention.load(objects, variant, head_dim, rows)
+        native = NativeAttention.load(variant, head_dim, rows)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
             part = slice(first, first + count)
@@ -94,10 +87,10 @@ def test_a_row_has_one_result(objects: Path, variant: AttentionVariant) -> None:
 
 
 @EVERY_VARIANT
-def test_a_range_that_nobody_sees(objects: Path, variant: AttentionVariant) -> None:
+def test_a_range_that_nobody_sees(variant: AttentionVariant) -> None:
     """m = -inf, l = 0, o = 0 for rows before the range, whether alone or beside a row that sees it."""
     k, v = keys_and_values(160, 64)
-    native, cache = NativeAttention.load(objects, variant, 64), scattered(k, v)
+    native, cache = NativeAttention.load(variant, 64), scattered(k, v)
     for positions in ([5, 100], [127, 128]):
         partials = native.partials(queries(2, 64), np.array(positions, np.int32), cache, 128)
         assert partials[0, 0] == -np.inf
@@ -106,11 +99,11 @@ def test_a_range_that_nobody_sees(objects: Path, variant: AttentionVariant) -> N
 
 
 @EVERY_VARIANT
-def test_not_a_number_is_not_hidden(objects: Path, variant: AttentionVariant) -> None:
+def test_not_a_number_is_not_hidden(variant: AttentionVariant) -> None:
     """A NaN in q comes out as NaN, so that the step can be refused."""
     k, v = keys_and_values(40, 16)
     q = queries(2, 16)
     q[1, 3] = np.nan
-    out = NativeAttention.load(objects, variant, 16)(q, np.array([39, 39], np.int32), scattered(k, v), 0.25)
+    out = NativeAttention.load(variant, 16)(q, np.array([39, 39], np.int32), scattered(k, v), 0.25)
     assert np.isfinite(out[0]).all()
     assert np.isnan(out[1]).all()

@@ -28,8 +28,8 @@ EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.num_he
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
-    return KernelLibrary(tmp_path_factory.mktemp("objects"))
+def library() -> KernelLibrary:
+    return KernelLibrary()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +33,8 @@ def emit_map(name: str, features: str, isa: Isa, verb: str) -> str:
     return f.text()
 
 
-def run_map(folder: Path, features: str, isa: Isa, verb: str, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-    name, library = f"map_{verb}_{isa.engine}", KernelLibrary(folder)
+def run_map(features: str, isa: Isa, verb: str, x: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+    name, library = f"map_{verb}_{isa.engine}", KernelLibrary()
     library.load([(name, lambda: emit_map(name, features, isa, verb))])
     assert x.size % SUM_LANES == 0
     out = np.empty(x.size, np.float32)
@@ -44,28 +43,28 @@ def run_map(folder: Path, features: str, isa: Isa, verb: str, x: npt.NDArray[np.
 
 
 @EVERY_RUNG
-def test_exp2_within_one_ulp(tmp_path: Path, features: str, isa: Isa) -> None:
+def test_exp2_within_one_ulp(features: str, isa: Isa) -> None:
     x = np.linspace(-123.99, 127, 1 << 18, dtype=np.float32)
     close = np.linspace(-1, 1, 1 << 18, dtype=np.float32)
     for points in (x, close):
-        out = run_map(tmp_path, features, isa, "exp2", points)
+        out = run_map(features, isa, "exp2", points)
         exact = np.exp2(points.astype(np.float64))
         assert (np.abs(out - exact) / np.spacing(exact.astype(np.float32))).max() <= 1
 
 
 @EVERY_RUNG
-def test_exp2_at_the_ends(tmp_path: Path, features: str, isa: Isa) -> None:
+def test_exp2_at_the_ends(features: str, isa: Isa) -> None:
     x = np.zeros(SUM_LANES, np.float32)
     x[:8] = [-np.inf, -1e30, -124.01, -200, np.nan, 1, -1, 127]
-    out = run_map(tmp_path, features, isa, "exp2", x)
+    out = run_map(features, isa, "exp2", x)
     np.testing.assert_array_equal(out[:8], np.float32([0, 0, 0, 0, np.nan, 2, 0.5, 2.0**127]))
     assert (out[8:] == 1).all()
 
 
 @EVERY_RUNG
-def test_every_half(tmp_path: Path, features: str, isa: Isa) -> None:
+def test_every_half(features: str, isa: Isa) -> None:
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    out = run_map(tmp_path, features, isa, "halves", halves)
+    out = run_map(features, isa, "halves", halves)
     with np.errstate(invalid="ignore"):  # signalling NaNs
         exact = halves.astype(np.float32)
     numbers = ~np.isnan(exact)
@@ -74,9 +73,9 @@ def test_every_half(tmp_path: Path, features: str, isa: Isa) -> None:
 
 
 @EVERY_RUNG
-def test_folds(tmp_path: Path, features: str, isa: Isa) -> None:
+def test_folds(features: str, isa: Isa) -> None:
     """sum: lane i + lane i+8, then +4, +2, +1, to the bit; max: the greatest."""
-    name, library = f"folds_{isa.engine}", KernelLibrary(tmp_path)
+    name, library = f"folds_{isa.engine}", KernelLibrary()
 
     def emit() -> str:
         f = Function(name, [("n", I64), ("src", PTR), ("dst", PTR)], features)

@@ -33,8 +33,8 @@ EVERY_CHOICE = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> KernelLibrary:
-    return KernelLibrary(tmp_path_factory.mktemp("objects"))
+def library() -> KernelLibrary:
+    return KernelLibrary()
 
 
 class PackStep:
