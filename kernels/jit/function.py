@@ -25,6 +25,7 @@ R = TypeVar("R")
 
 # No Python errors, no index checks, no reference counts: native code of ours neither raises nor allocates.
 _OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
+_INNER: Final[dict[str, Any]] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 _UNREADABLE: Final = (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError)
 _cfunc: Final[Any] = CFunc
 _dumps: Final[Any] = dumps
@@ -119,13 +120,13 @@ def op_function(function: Callable[[int, int], int]) -> NativeFunction:
 
 def native(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: a function that native functions call."""
-    wrapped: Callable[P, R] = numba.njit(**_OPTIONS)(function)
+    wrapped: Callable[P, R] = numba.njit(**_INNER)(function)
     return wrapped
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: as `native`, always inlined into its callers."""
-    wrapped: Callable[P, R] = numba.njit(forceinline=True, **_OPTIONS)(function)
+    wrapped: Callable[P, R] = numba.njit(forceinline=True, **_INNER)(function)
     return wrapped
 
 

@@ -10,6 +10,7 @@ import platform
 import sys
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -17,24 +18,20 @@ from typing import Any, Final
 import llvmlite
 import numpy as np
 
-from kernels.cpu import hwcap
 from kernels.cpu.features import CPU, detect_cpu
 from kernels.jit.folder import cache_folder
 
-# numba's auto-vectoriser drops lanes with SVE vectors longer than 128 bits (llvm/llvm-project 204939), and what is
-# hand-written for SVE or SME does not pass through numba.
-NEVER_ON_ARM: Final = frozenset(
-    {"sve", "sve2", "sve2p1", "f32mm", "f64mm", "sme", "sme2", "sme2p1", "sme-i16i64", "sme-f64f64"}
-)
+# What numba compiles needs no more of an Arm CPU, so that one set of compiled functions serves every core (an image can
+# ship it warm). SVE must stay out: the auto-vectoriser drops lanes of vectors longer than 128 bits (llvm/llvm-project
+# 204939). Matrix products and attention, where the rest matters, do not pass through numba.
+ARM_FEATURES: Final = ("asimd", "lse")
 
 
-def numba_features(cpu: CPU) -> str:
-    """The value for NUMBA_CPU_FEATURES. On Arm every known feature is stated, since the core's name implies some."""
+def numba_target(cpu: CPU) -> tuple[str, str]:
+    """The values for NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
     if cpu.arch == "x86_64":
-        return cpu.llvm_features()
-    usable = cpu.features - NEVER_ON_ARM
-    names = [(name, "neon" if name == "asimd" else name) for name in sorted(hwcap.KNOWN)]
-    return ",".join(f"{'+' if name in usable else '-'}{llvm_name}" for name, llvm_name in names)
+        return cpu.name, cpu.llvm_features()
+    return "generic", replace(cpu, features=cpu.features.intersection(ARM_FEATURES)).llvm_features()
 
 
 def cache_key(package: Path, *parts: str) -> str:
@@ -50,8 +47,9 @@ def _configure(modules: Iterable[str]) -> Path:
     """Returns the folder of compiled functions. An operator's own NUMBA_CPU_* win, so that images can be warmed."""
     assert "numba" not in modules, "numba was imported before kernels.jit.numba_setup could set its CPU features"
     cpu = detect_cpu()
-    name = os.environ.setdefault("NUMBA_CPU_NAME", cpu.name)
-    features = os.environ.setdefault("NUMBA_CPU_FEATURES", numba_features(cpu))
+    own_name, own_features = numba_target(cpu)
+    name = os.environ.setdefault("NUMBA_CPU_NAME", own_name)
+    features = os.environ.setdefault("NUMBA_CPU_FEATURES", own_features)
     versions = (version("numba"), llvmlite.__version__, np.__version__, platform.python_version())
     key = cache_key(Path(__file__).resolve().parent.parent, *versions, name, features)
     folder = cache_folder() / "numba" / key

@@ -59,3 +59,9 @@ def alternate(typingctx: Any, value: Any) -> Any:
     """Even lanes negated."""
     signs = ir.Constant(ir.VectorType(ir.FloatType(), LANES), [-1.0, 1.0] * (LANES // 2))
     return unary(F32x16, F32x16, lambda builder, lanes: builder.fmul(lanes, signs))
+
+
+@intrinsic
+def first_lane(typingctx: Any, value: Any) -> Any:
+    """Lane 0 as a scalar."""
+    return unary(nb.float32, F32x16, lambda builder, lanes: builder.extract_element(lanes, ir.IntType(32)(0)))

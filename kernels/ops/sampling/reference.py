@@ -1,0 +1,91 @@
+"""The NumPy twin of sampling: sorts, sums in f64, one row at a time. See the package for what it computes."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+_MASK: Final = 2**64 - 1
+_GOLDEN: Final = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampling:
+    """A row of SAMPLING as Python has it."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int = 0
+    position: int = 0
+    num_top: int = 0
+    bias: tuple[tuple[int, float], ...] = ()
+    allowed: frozenset[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampled:
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+def sample(logits: npt.NDArray[np.float32], row: RowSampling) -> RowSampled:
+    """logits: f32[V]"""
+    plain = _clean(logits)
+    logprobs = plain - plain.max() - np.log(np.exp(plain - plain.max()).sum())
+    order = np.argsort(-plain, kind="stable")[: row.num_top]
+    top = tuple((int(token), float(logprobs[token])) for token in order)
+
+    edited = _clean(_edited(logits, row))
+    token = int(edited.argmax())
+    if row.temperature >= 1e-5:
+        weights = kept_weights(edited, row)
+        sums = np.cumsum(weights)
+        token = int(np.searchsorted(sums, uniform(row.seed, row.position) * sums[-1], side="right"))
+    return RowSampled(token, float(logprobs[token]), top)
+
+
+def kept_weights(logits: npt.NDArray[np.float64], row: RowSampling) -> npt.NDArray[np.float64]:
+    """Weights of the tokens that pass the filters, 0 for the others."""
+    order = np.argsort(-logits, kind="stable")
+    weights = np.exp((logits - logits.max()) / row.temperature)[order]
+    if row.min_p > 0:
+        weights[weights < row.min_p] = 0
+    if row.top_k > 0:
+        weights[row.top_k :] = 0
+    if row.top_p < 1:
+        before = np.cumsum(weights) - weights
+        weights[before >= row.top_p * weights.sum()] = 0
+        weights[0] = 1
+    kept: npt.NDArray[np.float64] = np.zeros_like(weights)
+    kept[order] = weights
+    return kept
+
+
+def uniform(seed: int, position: int) -> float:
+    state = _mix((seed + _GOLDEN) & _MASK)
+    return (_mix(((state ^ (position & _MASK)) + _GOLDEN) & _MASK) >> 11) * 2.0**-53
+
+
+def _mix(value: int) -> int:
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & _MASK
+    return value ^ (value >> 31)
+
+
+def _clean(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(logits.astype(np.float64), nan=-1e30).clip(-1e30, 1e30)
+
+
+def _edited(logits: npt.NDArray[np.float32], row: RowSampling) -> npt.NDArray[np.float32]:
+    edited = logits.copy()
+    for token, bias in row.bias:
+        edited[token] += np.float32(bias)
+    if row.allowed is not None:
+        banned = np.ones(len(edited), bool)
+        banned[sorted(row.allowed)] = False
+        edited[banned] = -np.inf
+    return edited
