@@ -15,15 +15,22 @@ ANY_ARCH = ""
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """`needs`: CPU features as LLVM and Linux name them. `attributes`: LLVM's function attribute of the same."""
+    """`needs`: CPU features as LLVM and Linux name them. `attributes`: LLVM's function attribute of the same.
+
+    vector_bits, streaming_bits: the vector length that the kernels and their packed layouts are made for, exactly;
+    None where it does not matter.
+    """
 
     name: str
     arch: str
     needs: frozenset[str]
     attributes: str
+    vector_bits: int | None = None
+    streaming_bits: int | None = None
 
     def runs_on(self, cpu: CPU) -> bool:
-        return self.arch in (ANY_ARCH, cpu.arch) and cpu.has(*self.needs)
+        fits = self.vector_bits in (None, cpu.vector_bits) and self.streaming_bits in (None, cpu.streaming_bits)
+        return fits and self.arch in (ANY_ARCH, cpu.arch) and cpu.has(*self.needs)
 
 
 _AVX2 = ("avx2", "bmi", "bmi2", "f16c", "fma")
@@ -37,11 +44,13 @@ def _rung(name: str, arch: str, *needs: str) -> Rung:
 
 NEON_I8MM = _rung("neon_i8mm", "aarch64", "asimd", "dotprod", "i8mm")
 NEON_DOTPROD = _rung("neon_dotprod", "aarch64", "asimd", "dotprod")
+NEON = _rung("neon", "aarch64", "asimd")
 AVX512_VNNI = _rung("avx512_vnni", "x86_64", *_AVX512, "avx512vnni")
+AVX_VNNI = _rung("avx_vnni", "x86_64", *_AVX2, "avxvnni")
 AVX2 = _rung("avx2", "x86_64", *_AVX2)
 SCALAR = _rung("scalar", ANY_ARCH)
 
-LADDER = (NEON_I8MM, NEON_DOTPROD, AVX512_VNNI, AVX2, SCALAR)
+LADDER = (NEON_I8MM, NEON_DOTPROD, NEON, AVX512_VNNI, AVX_VNNI, AVX2, SCALAR)
 
 
 class UnknownRung(KernelsError):

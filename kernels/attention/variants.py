@@ -19,6 +19,7 @@ from kernels.attention.merge import Merge
 from kernels.errors import KernelsError
 from kernels.ladder import AVX2 as AVX2_RUNG
 from kernels.ladder import AVX512_VNNI, Rung
+from kernels.ladder import NEON as NEON_RUNG
 from kernels.ladder import SCALAR as SCALAR_RUNG
 from kernels.naming import ENGINES, UnknownName
 from kernels.runtime.abi import BLOCK_TOKENS
@@ -26,7 +27,6 @@ from kernels.runtime.abi import BLOCK_TOKENS
 # Attention multiplies floats: of the ladder's rungs it needs the vectors, not their integer dot products.
 _AVX512_NEEDS = AVX512_VNNI.needs - {"avx512vnni"}
 AVX512_RUNG = Rung("avx512", "x86_64", _AVX512_NEEDS, ",".join(f"+{name}" for name in sorted(_AVX512_NEEDS)))
-NEON_RUNG = Rung("neon", "aarch64", frozenset({"asimd"}), "+neon")
 
 _NAME = re.compile(
     r"attention_(?P<dst>[a-z]+\d+)_(?P<kv>[a-z0-9]+)p32_d(?P<head_dim>\d+)_"

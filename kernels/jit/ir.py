@@ -6,36 +6,21 @@ it, and the text itself is the key of the object cache.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-VOID, PTR = "void", "ptr"
-I1, I8, I16, I32, I64 = "i1", "i8", "i16", "i32", "i64"
-F16, F32 = "half", "float"
+from kernels.jit.ir_types import F16, F32, I1, I8, I16, I32, I64, PTR, VOID, is_float, literal, mangled, vector
+
+# fmt: off
+__all__ = [
+    "F16", "F32", "I1", "I8", "I16", "I32", "I64", "PTR", "VOID",
+    "Function", "Value", "Variable", "is_float", "vector",
+]
+# fmt: on
 
 Operand: TypeAlias = "Value | int"
-
-
-def vector(lanes: int, element: str) -> str:
-    """The type of a fixed vector: `vector(8, F32)` is `<8 x float>`."""
-    return f"<{lanes} x {element}>"
-
-
-def _mangled(type_: str) -> str:
-    """A type as intrinsics' names spell it: `<8 x float>` is `v8f32`."""
-    element = {F32: "f32", F16: "f16"}
-    if not type_.startswith("<"):
-        return element.get(type_, type_)
-    lanes, name = type_[1:-1].rsplit(" x ", 1)
-    scalable = lanes.startswith("vscale")
-    return f"{'nx' if scalable else ''}v{lanes.removeprefix('vscale x ')}{element.get(name, name)}"
-
-
-def is_float(type_: str) -> bool:
-    return F32 in type_ or F16 in type_
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,13 +111,13 @@ class Function:
         """A scalar constant, or a vector with `value` in every lane."""
         if type_.startswith("<"):
             element = type_.rsplit(" ", 1)[1].rstrip(">")
-            text = f"splat ({element} {_literal(element, value)})"
+            text = f"splat ({element} {literal(element, value)})"
         else:
-            text = _literal(type_, value)
+            text = literal(type_, value)
         return Value(self, type_, text)
 
     def zero(self, type_: str) -> Value:
-        return Value(self, type_, "zeroinitializer" if type_.startswith("<") else _literal(type_, 0))
+        return Value(self, type_, "zeroinitializer" if type_.startswith("<") else literal(type_, 0))
 
     def cast(self, kind: str, value: Value, to: str) -> Value:
         """`kind`: sext, zext, trunc, bitcast, sitofp, fpext, fptrunc, fptosi ..."""
@@ -177,7 +162,7 @@ class Function:
 
     def fma(self, left: Value, right: Value, addend: Value) -> Value:
         """left * right + addend, rounded once."""
-        return self.call(f"llvm.fma.{_mangled(left.type)}", left.type, left, right, addend)
+        return self.call(f"llvm.fma.{mangled(left.type)}", left.type, left, right, addend)
 
     def clamp(self, value: Value, lo: Value, hi: Value) -> Value:
         """min(max(value, lo), hi) lane by lane; lo and hi are scalars. A NaN stays."""
@@ -187,6 +172,18 @@ class Function:
 
     def both(self, left: Value, right: Value) -> Value:
         return self.emit(left.type, f"and {left.type} {left.name}, {right.name}")
+
+    def pinned(self, value: Value, register_class: str) -> Value:
+        """The value itself, made opaque: LLVM keeps pinned instructions in the order written, and no tree of sums."""
+        constraint = f'"", "={register_class},0"'
+        return self.emit(value.type, f"call {value.type} asm sideeffect {constraint}({value.type} {value.name})")
+
+    def divide_up(self, value: Value, divisor: Operand) -> Value:
+        """Unsigned, rounded up."""
+        if isinstance(divisor, int):
+            divisor = self.const(value.type, divisor)
+        above = value + (divisor - 1)
+        return self.emit(value.type, f"udiv {value.type} {above.name}, {divisor.name}")
 
     def divide_exactly(self, value: Value, divisor: int) -> Value:
         """`value` is a multiple of `divisor`."""
@@ -280,18 +277,3 @@ class Function:
         head = f"define {self.returns} @{self.name}({arguments}) #0 {{\nentry:"
         attributes = f'attributes #0 = {{ nounwind "target-features"="{self.features}" }}'
         return "\n".join([*self._declarations.values(), head, *self._allocas, *self._lines, "}", attributes, ""])
-
-
-def _literal(element: str, value: float) -> str:
-    if element in (F32, F16):
-        return _float_literal(element, value)
-    return str(int(value))
-
-
-def _float_literal(element: str, value: float) -> str:
-    if element == F16:
-        (bits,) = struct.unpack("<H", struct.pack("<e", value))
-        return f"0xH{bits:04X}"
-    (single,) = struct.unpack("<f", struct.pack("<f", value))
-    (bits,) = struct.unpack("<Q", struct.pack("<d", single))
-    return f"0x{bits:016X}"

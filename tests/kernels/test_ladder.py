@@ -16,6 +16,7 @@ ICELAKE = CPU(
     ZEN3.features | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"},
     512,
 )
+ALDER_LAKE = CPU("x86_64", "alderlake", ZEN3.features | {"avxvnni"}, 256)
 OLD_X86 = CPU("x86_64", "x86-64", frozenset(), 128)
 N1 = CPU("aarch64", "neoverse-n1", frozenset({"asimd", "dotprod"}), 128)
 N2 = CPU("aarch64", "neoverse-n2", frozenset({"asimd", "dotprod", "i8mm", "sve", "sve2"}), 128)
@@ -27,10 +28,11 @@ A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
     [
         (ZEN3, "avx2"),
         (ICELAKE, "avx512_vnni"),
+        (ALDER_LAKE, "avx_vnni"),
         (OLD_X86, "scalar"),
         (N1, "neon_dotprod"),
         (N2, "neon_i8mm"),
-        (A72, "scalar"),
+        (A72, "neon"),
     ],
 )
 def test_best_rung(cpu: CPU, best: str) -> None:
@@ -39,17 +41,17 @@ def test_best_rung(cpu: CPU, best: str) -> None:
 
 
 def test_a_cap_takes_the_better_rungs_away() -> None:
-    assert [rung.name for rung in rungs_for(N2, "neon_dotprod")] == ["neon_dotprod", "scalar"]
+    assert [rung.name for rung in rungs_for(N2, "neon_dotprod")] == ["neon_dotprod", "neon", "scalar"]
 
 
 @pytest.mark.parametrize("cap", ["avx2", "neon_i8mm", "", "nonsense"])
 def test_a_cap_that_this_cpu_lacks_is_refused_with_what_it_has(cap: str) -> None:
-    with pytest.raises(UnknownRung, match="neon_dotprod, scalar"):
+    with pytest.raises(UnknownRung, match="neon_dotprod, neon, scalar"):
         rungs_for(N1, cap)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, OLD_X86, N1, N2, A72], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, A72], ids=lambda cpu: cpu.name)
 def test_gemm_and_gemv_share_one_packed_rhs(family: object, cpu: CPU) -> None:
     choice = choose_matmul(family, cpu)  # type: ignore[arg-type]
     assert choice.gemm.rhs == choice.gemv.rhs

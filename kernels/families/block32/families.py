@@ -8,13 +8,14 @@ from functools import partial
 from kernels.families.block32.lanes import Isa, LaneTile
 from kernels.families.block32.lhs import Qsi8d32, emit_pack
 from kernels.families.block32.mmla import MmlaTile, PairedGemv
-from kernels.families.block32.neon import NeonDotprod
+from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
-from kernels.families.block32.x86 import Avx2, Avx512Vnni
+from kernels.families.block32.unpacked import PANELS, ROWS, UnpackedTile
+from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
 from kernels.families.variant import Family, MatmulVariant, PackVariant
-from kernels.ladder import AVX2, AVX512_VNNI, NEON_DOTPROD, NEON_I8MM, SCALAR, Rung
+from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM, SCALAR, Rung
 from kernels.naming import MatmulName
 from kernels.quant.blocks import BLOCK
 
@@ -24,6 +25,7 @@ class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels of a tile; `mr`: rows of a packed LHS panel.
 
     byte_gemm: the tile for 8-bit weights where they need more registers than nibbles do.
+    unpacks: many rows take the tile of kernels.families.block32.unpacked.
     gemv_prefetch: bytes ahead. Panels are a few KB, and several at a time would restart the hardware's prefetcher at
     each: one panel after the other is one stream (AVX2, weights beyond the caches: 11 GB/s a core with two panels
     at a time, 16 with one, 23 with prefetches 2 KB ahead).
@@ -40,10 +42,12 @@ class _LaneRung:
     paired_bias: bool = False
     unsigned_bytes: bool = False
     byte_gemm: tuple[int, int] | None = None
+    unpacks: bool = False
 
 
 _LANE_RUNGS = (
     _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=2),
+    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=2),
     _LaneRung(
         AVX512_VNNI,
         Avx512Vnni(),
@@ -51,6 +55,17 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(8, 1),
+        gemv_panels=1,
+        gemv_prefetch=2048,
+        unsigned_bytes=True,
+    ),
+    _LaneRung(
+        AVX_VNNI,
+        AvxVnni(),
+        "avx",
+        "vnni",
+        mr=1,
+        gemm=(5, 1),
         gemv_panels=1,
         gemv_prefetch=2048,
         unsigned_bytes=True,
@@ -66,6 +81,7 @@ _LANE_RUNGS = (
         gemv_prefetch=2048,
         paired_bias=True,
         byte_gemm=(2, 2),
+        unpacks=True,
     ),
     _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
 )
@@ -85,13 +101,21 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
     gemm_lhs = Qsi8d32(use.mr, 4, use.paired_bias)
     gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
     rhs = Rhs32(code, use.isa.lanes, 4, flip_sign=use.unsigned_bytes and not code.is_nibble)
-    made = []
-    gemm = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
-    for lhs, (rows, panels), prefetch in ((gemm_lhs, gemm, 0), (gemv_lhs, (1, use.gemv_panels), use.gemv_prefetch)):
-        name = _name(lhs, rhs, rows, panels * rhs.nr, use.engine, use.tech)
-        tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, prefetch)
-        made.append(MatmulVariant(name, use.rung, lhs, rhs, _pack(lhs, use.rung), tile.emit))
-    return tuple(made)
+    gemv_name = _name(gemv_lhs, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.tech)
+    gemv = LaneTile(gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch)
+    return (
+        _gemm_variant(code, use, gemm_lhs, rhs),
+        MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, _pack(gemv_lhs, use.rung), gemv.emit),
+    )
+
+
+def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) -> MatmulVariant:
+    rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
+    m_step, n_panels = (ROWS, PANELS) if use.unpacks else (rows, panels)
+    name = _name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
+    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes)
+    emit = UnpackedTile(tile).emit if use.unpacks else tile.emit
+    return MatmulVariant(name, use.rung, lhs, rhs, _pack(lhs, use.rung), emit)
 
 
 def _i8mm_variants(code: WeightCode) -> tuple[MatmulVariant, ...]:

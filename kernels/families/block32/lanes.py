@@ -63,13 +63,11 @@ class LaneTile:
     prefetch_bytes: int = 0
 
     def emit(self) -> str:
-        arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
-        f = Function(str(self.name), [*arguments, ("dst_stride", I64), ("lo", F32), ("hi", F32)], self.features)
-        return _Emission(self, f).text()
+        return LaneEmission.begin(self).text()
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """One vector of columns in one block: 8 groups of 4 weights a lane, their scale and minimum."""
 
     groups: list[Value]
@@ -77,7 +75,7 @@ class _Column:
     minimum: Value | None
 
 
-class _Emission:
+class LaneEmission:
     """One kernel being written: the values every part of it uses."""
 
     def __init__(self, tile: LaneTile, f: Function) -> None:
@@ -88,21 +86,31 @@ class _Emission:
         self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
         self.rhs_panel_bytes = self.num_blocks * tile.rhs.block_bytes
 
+    @classmethod
+    def begin(cls, tile: LaneTile) -> LaneEmission:
+        arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
+        f = Function(str(tile.name), [*arguments, ("dst_stride", I64), ("lo", F32), ("hi", F32)], tile.features)
+        return cls(tile, f)
+
     def text(self) -> str:
+        self.columns_from(self.f.const(I64, 0))
+        self.f.ret()
+        return self.f.text()
+
+    def columns_from(self, first: Value) -> None:
+        """The columns from `first`, where a panel begins, to the last."""
         f, nr = self.f, self.tile.rhs.nr
-        panel = f.variable(f["rhs"])
-        n = f.variable(f.const(I64, 0))
+        panel = f.variable(f.offset(f["rhs"], f.divide_exactly(first, nr) * self.rhs_panel_bytes))
+        n = f.variable(first)
         if self.tile.panels > 1:
             width = nr * self.tile.panels
-            with f.loop(0, f["n"] - (width - 1), width) as n0:
+            with f.loop(first, f["n"] - (width - 1), width) as n0:
                 self._row_tiles(n0, panel.get(), self.tile.panels)
                 panel.set(f.offset(panel.get(), self.rhs_panel_bytes * self.tile.panels))
                 n.set(n0 + width)
         with f.loop(n.get(), f["n"], nr) as n0:
             self._row_tiles(n0, panel.get(), 1)
             panel.set(f.offset(panel.get(), self.rhs_panel_bytes))
-        f.ret()
-        return f.text()
 
     def _row_tiles(self, n0: Value, panel: Value, panels: int) -> None:
         f, rows = self.f, self.tile.rows
@@ -129,7 +137,7 @@ class _Emission:
             if self.tile.prefetch_bytes:
                 for line in range(0, self.tile.rhs.block_bytes, CACHE_LINE):
                     f.prefetch(blocks[0], self.tile.prefetch_bytes + line)
-            columns = [self._column(block, v) for block in blocks for v in range(self.vectors)]
+            columns = [self.column(block, v) for block in blocks for v in range(self.vectors)]
             for p, lhs_panel in enumerate(lhs_panels):
                 count = min(lhs.mr, rows - p * lhs.mr)
                 part = acc[p * lhs.mr : p * lhs.mr + count]
@@ -141,7 +149,7 @@ class _Emission:
                 of_panel = values[p * self.vectors : (p + 1) * self.vectors]
                 f.store_columns(f.offset(out, 4 * nr * p), of_panel, f["n"] - (n0 + nr * p))
 
-    def _column(self, block: Value, v: int) -> _Column:
+    def column(self, block: Value, v: int) -> Column:
         """Loads and unpacks vector `v` of a panel's block."""
         f, rhs, lanes = self.f, self.tile.rhs, self.isa.lanes
         groups = [
@@ -151,9 +159,9 @@ class _Emission:
             groups = [w & 15 for w in groups] + [w >> 4 for w in groups]
         scale = self.isa.half_to_float(f, block, 2 * lanes * v)
         minimum = self.isa.half_to_float(f, block, rhs.min_offset + 2 * lanes * v) if rhs.code.has_min else None
-        return _Column(groups, scale, minimum)
+        return Column(groups, scale, minimum)
 
-    def _block(self, block: Value, acc: list[list[Variable]], columns: list[_Column]) -> None:
+    def _block(self, block: Value, acc: list[list[Variable]], columns: list[Column]) -> None:
         """One block of K for the rows of one LHS panel."""
         f, lhs, rhs, isa = self.f, self.tile.lhs, self.tile.rhs, self.isa
         count = len(acc)

@@ -1,4 +1,4 @@
-"""The lane tile's verbs on x86-64: AVX2 (vpmaddubsw) and AVX512-VNNI (vpdpbusd)."""
+"""The lane tile's verbs on x86-64: AVX2 (vpmaddubsw), AVX512-VNNI and AVX-VNNI (vpdpbusd)."""
 
 from __future__ import annotations
 
@@ -53,25 +53,40 @@ class Avx2:
 
 
 @dataclass(frozen=True, slots=True)
-class Avx512Vnni:
+class Vnni:
     """vpdpbusd adds 4-wide u8 x s8 in int32. Signed weights are stored plus 128 and owe -128 x sum(lhs)."""
 
-    lanes: int = 16
+    lanes: int
 
     def spread(self, f: Function, element: str, pointer: Value, offset: int, count: int) -> list[Value]:
-        return _spread(f, vector(16, element), element, pointer, offset, count)
+        return _spread(f, vector(self.lanes, element), element, pointer, offset, count)
 
     def half_to_float(self, f: Function, pointer: Value, offset: int) -> Value:
-        return f.cast("fpext", f.load(vector(16, F16), pointer, offset), vector(16, F32))
+        return f.cast("fpext", f.load(vector(self.lanes, F16), pointer, offset), vector(self.lanes, F32))
 
     def start(self, f: Function, code: WeightCode, bias: Value | None) -> Value:
         if bias is None:
-            return f.zero(vector(16, I32))
+            return f.zero(vector(self.lanes, I32))
         return bias if code.is_nibble else bias << 4  # the field holds -8 x sum, bytes owe -128 x sum
 
     def dot(self, f: Function, code: WeightCode, total: Value, weights: Value, lhs: Value) -> Value:
-        lhs = f.cast("bitcast", lhs, vector(64, I8))
-        return f.call("llvm.x86.avx512.vpdpbusd.512", vector(16, I32), total, weights, lhs)
+        lhs = f.cast("bitcast", lhs, vector(4 * self.lanes, I8))
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"  # of 256 bits it is AVX-VNNI's as well
+        return f.call(name, vector(self.lanes, I32), total, weights, lhs)
 
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
-        return f.cast("sitofp", total, vector(16, F32))
+        return f.cast("sitofp", total, vector(self.lanes, F32))
+
+
+@dataclass(frozen=True, slots=True)
+class Avx512Vnni(Vnni):
+    """zmm registers: 32 of them, 16 columns each."""
+
+    lanes: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AvxVnni(Vnni):
+    """ymm registers in VEX encoding: 16 of them, 8 columns each."""
+
+    lanes: int = 8

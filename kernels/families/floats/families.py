@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from kernels.families.block32.neon import NeonDotprod
+from kernels.families.block32.neon import Neon
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.x86 import Avx2, Avx512Vnni
 from kernels.families.floats.layout import (
@@ -23,7 +23,7 @@ from kernels.families.floats.layout import (
 )
 from kernels.families.floats.tile import FloatTile, HalfLoader
 from kernels.families.variant import Family, MatmulVariant, PackVariant
-from kernels.ladder import AVX2, AVX512_VNNI, NEON_DOTPROD, SCALAR, Rung
+from kernels.ladder import AVX2, AVX512_VNNI, NEON, SCALAR, Rung
 from kernels.naming import MatmulName
 
 
@@ -40,7 +40,7 @@ class _FloatRung:
 
 
 _RUNGS = (
-    _FloatRung(NEON_DOTPROD, NeonDotprod(), "neon", "mla", vectors=4, rows=5, gemv_panels=2, by_element=True),
+    _FloatRung(NEON, Neon(), "neon", "mla", vectors=4, rows=5, gemv_panels=2, by_element=True),
     _FloatRung(AVX512_VNNI, Avx512Vnni(), "avx512", "fma", vectors=2, rows=12, gemv_panels=4),
     _FloatRung(AVX2, Avx2(), "avx2", "fma", vectors=2, rows=6, gemv_panels=4),
     _FloatRung(SCALAR, Portable(), "scalar", "", vectors=2, rows=2, gemv_panels=1),

@@ -14,7 +14,8 @@ from kernels.registry import matmul_variants
 DOT = {
     "i8mm": r"\tsmmla\t",
     "dotprod": r"\tsdot\t",
-    "vnni": r"\tvpdpbusd\t.*%zmm",
+    "mlal": r"\t(smull|smlal)2?\t",
+    "vnni": r"\tvpdpbusd\t.*%[yz]mm",
     "maddubs": r"\tvpmaddubsw\t.*%ymm",
     "mla": r"\tfmla\t",
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
@@ -66,11 +67,11 @@ def register(name: str) -> str:
 
 
 def vector_bytes(variant: MatmulVariant) -> int:
-    return {"neon": 16, "avx2": 32, "avx512": 64}[variant.name.engine]
+    return {"neon": 16, "avx": 32, "avx2": 32, "avx512": 64}[variant.name.engine]
 
 
 def expected_dots(variant: MatmulVariant) -> int:
-    """Per accumulator vector and turn: 32 elements of K by 4 a lane, by 8 for smmla's 2x2; 1 each for floats."""
+    """Per accumulator vector and turn: 32 elements of K by 4 a lane, by 8 for smmla's 2x2, by 2 for smlal; 1 each for floats."""
     if variant.name.k_step != 32:
         return variant.name.k_step
-    return 4 if variant.name.tech == "i8mm" else 8
+    return {"i8mm": 4, "mlal": 16}.get(variant.name.tech, 8)
