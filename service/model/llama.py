@@ -25,7 +25,7 @@ from kernels.ops.embedding import EmbeddingOp
 from kernels.ops.lhs_pack import LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows
 from kernels.ops.rope_kv import Columns, RopeKvOp
 from kernels.ops.rope_table import RopeTable
-from kernels.ops.sampling import SamplingOp
+from kernels.ops.sampling import SampleOp
 from kernels.runtime.program import Buffer, Program, ProgramBuilder
 from service.model.config import LlamaConfig
 from service.model.kv_cache import KVCache
@@ -128,7 +128,7 @@ class _LlamaBuilder:
     def _sample(self) -> None:
         self._pack("output_norm", self._normed(self.weights.output_norm, self.delta), self.weights.output)
         self._matmul("output", self.weights.output, self.logits)
-        SamplingOp("sample", self.logits).add(self.builder)
+        SampleOp("sample", self.logits).add(self.builder)
 
     def _normed(self, weight: npt.NDArray[np.float32], delta: Buffer | None) -> NormedRows:
         return NormedRows(self.x, int(weight.ctypes.data), self.config.norm_eps, delta)
