@@ -3,7 +3,7 @@
     matmul_clamp_f32_qsi8d32p4x4_qsi4c32p4x4_8x4x32_neon_dotprod
                  dst lhs    mr x kr  rhs  nr x kr  m x n x k step, engine, technique
 
-The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `avx512`, `avx2`, `avx` (AVX2 with AVX-VNNI: `avx_vnni`) and
+The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `avx512`, `avx2`, `avx` (AVX2 with AVX-VNNI) and
 `scalar` are ours.
 """
 

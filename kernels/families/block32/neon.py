@@ -40,8 +40,8 @@ class NeonDotprod:
 class Neon(NeonDotprod):
     """Products of bytes are added in int16, one lane an element of k modulo 4, and joined in int32.
 
-    Nibbles stay in int16 for a whole block: a lane adds 8 products of at most 15 x 127, and with the bias on one lane of
-    the four it is the sum of (w - 8) x q over that lane less 8 x q over the others, at most 8 x 32 x 127 < 2^15.
+    Nibbles stay in int16 for a whole block: a lane adds 8 products of at most 15 x 127, and with the bias on one lane
+    of the four it is the sum of (w - 8) x q over that lane less 8 x q over the others, at most 8 x 32 x 127 < 2^15.
     Bytes do not (128 x 127 x 2 is the most): each product is joined at once (sadalp), four columns in two int32[4].
     """
 

@@ -15,7 +15,8 @@ DOT = {
     "i8mm": r"\tsmmla\t",
     "dotprod": r"\tsdot\t",
     "mlal": r"\t(smull|smlal)2?\t",
-    "vnni": r"\tvpdpbusd\t.*%[yz]mm",
+    "vnni": r"\tvpdpbusd\t.*%zmm",
+    "avx_vnni": r"\{vex\}\tvpdpbusd\t.*%ymm",
     "maddubs": r"\tvpmaddubsw\t.*%ymm",
     "mla": r"\tfmla\t",
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
@@ -37,7 +38,8 @@ def test_hot_loop(variant: MatmulVariant) -> None:
 
     AVX2 has 16 registers, and LLVM's scheduler parks a few accumulators there between two turns of the loop.
     """
-    dot = DOT[variant.name.tech]
+    name = variant.name
+    dot = DOT.get(f"{name.engine}_{name.tech}") or DOT[name.tech]
     body = hot_loop(compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode(), dot)
     num_dots = len(re.findall(dot, body))
     num_accumulators = variant.name.m_step * variant.name.n_step * 4 // vector_bytes(variant)
@@ -71,7 +73,10 @@ def vector_bytes(variant: MatmulVariant) -> int:
 
 
 def expected_dots(variant: MatmulVariant) -> int:
-    """Per accumulator vector and turn: 32 elements of K by 4 a lane, by 8 for smmla's 2x2, by 2 for smlal; 1 each for floats."""
+    """Per accumulator vector and turn: 32 elements of K by 4 a lane, by 8 for smmla's 2x2, by 2 for smlal.
+
+    One for each step of K for floats.
+    """
     if variant.name.k_step != 32:
         return variant.name.k_step
     return {"i8mm": 4, "mlal": 16}.get(variant.name.tech, 8)
