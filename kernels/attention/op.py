@@ -52,7 +52,7 @@ def attention(op_address: int, thread_address: int) -> int:
     op: Any = record(op_address, ATTENTION)
     thread: Any = record(thread_address, THREAD)
     step: Any = record(thread.step, STEP)
-    num_units, most_ranges, most_rows, context = 0, 0, 0, 0
+    num_units, most_ranges, most_rows, context = 0, 1, 0, 0
     for sequence in range(step.num_sequences):
         length, num_tokens = _item(step.context_lengths, sequence), _num_queries(step, sequence)
         num_units += op.num_kv_heads * _num_tiles(op, num_tokens)

@@ -31,7 +31,7 @@ class Conversation:
     table: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
-        return self.q.shape[0]
+        return int(self.q.shape[0])
 
 
 def conversations(shape: AttentionShape, lengths: Sequence[int], seed: int = 0) -> tuple[list[Conversation], Halves]:
@@ -94,14 +94,16 @@ class AttentionStep:
         counts = [chunk.stop - chunk.start for chunk in chunks]
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         num_tokens, shape = int(starts[-1]), self._shape
-        self._q[:num_tokens] = np.concatenate([c.of.q[c.start : c.stop] for c in chunks]).reshape(num_tokens, -1)
+        for chunk, start in zip(chunks, starts, strict=False):
+            rows = chunk.of.q[chunk.start : chunk.stop]
+            self._q[start : start + len(rows)] = rows.reshape(len(rows), -1)
         self._out[:] = np.nan
-        max_blocks = max(chunk.of.table.size for chunk in chunks)
+        max_blocks = max((chunk.of.table.size for chunk in chunks), default=1)
         tables = np.full((len(chunks), max_blocks), 2**31 - 1, np.int32)
         for table, chunk in zip(tables, chunks, strict=True):
             used = -(-chunk.stop // BLOCK_TOKENS)
             table[:used] = chunk.of.table[:used]
-        positions = np.concatenate([np.arange(c.start, c.stop, dtype=np.int32) for c in chunks])
+        positions = np.array([position for c in chunks for position in range(c.start, c.stop)], np.int32)
         lengths = np.array([chunk.stop for chunk in chunks], np.int32)
         step: Any = np.zeros(1, STEP)
         step["num_tokens"], step["num_sequences"] = num_tokens, len(chunks)

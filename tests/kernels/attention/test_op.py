@@ -109,6 +109,12 @@ def test_company_changes_no_bit(library: KernelLibrary) -> None:
             np.testing.assert_array_equal(step.run([Chunk(c, len(c) - 1, len(c))])[0], out)
 
 
+def test_a_step_without_sequences(library: KernelLibrary) -> None:
+    _, cache = conversations(SMOLLM2, [1])
+    with running(library, SMOLLM2, cache, 2) as step:
+        assert step.run([]) == []
+
+
 def test_cut_units(library: KernelLibrary) -> None:
     """A long decode on a team is cut into parts whose partials are stored, unless there is no room for them."""
     made, cache = conversations(SMOLLM2, [900])
