@@ -3,45 +3,20 @@
 Both are shared by the team: chunks of all rows are one list of work, rows are another.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit.function import inlined, native, op_function
-from kernels.jit.native import load, record, store
-from kernels.ops.sampling.draw import draw_any, draw_candidate, uniform
-from kernels.ops.sampling.partials import (
-    CHUNK,
-    GROUP,
-    PARTIAL_BYTES,
-    PLAIN,
-    WARM,
-    copy_padded,
-    greatest_logit,
-    reduce_chunk,
-    total_weight,
-)
-from kernels.ops.sampling.select import (
-    NO_WEIGHTS,
-    NUM_BINS,
-    clean_scalar,
-    collect,
-    cut,
-    greatest_group_bound,
-    keep,
-    ordered_key,
-    weigh,
-)
-from kernels.runtime.abi import MAX_TOP_LOGPROBS, SAMPLED, SAMPLING, STEP, THREAD, Record, op_record
+from kernels.jit.function import op_function
+from kernels.jit.native import record
+from kernels.ops.sampling.partials import CHUNK, GROUP, PARTIAL_BYTES, copy_padded, reduce_chunk
+from kernels.ops.sampling.row import NUM_ARRAYS, SAMPLING_BYTES, partials_inverse_temperature, sample_row
+from kernels.ops.sampling.select import NUM_BINS
+from kernels.runtime.abi import SAMPLING, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
-LEAST_TEMPERATURE: Final = np.float32(1e-5)
-NUM_ARRAYS: Final = 6  # of f32 or i32 over the vocabulary, in a thread's scratch
-SAMPLING_BYTES: Final = SAMPLING.itemsize
-SAMPLED_BYTES: Final = SAMPLED.itemsize
 BINS_BYTES: Final = 8 * NUM_BINS
 
 SAMPLE: Final[Record] = op_record(
@@ -56,14 +31,6 @@ SAMPLE: Final[Record] = op_record(
         ("array_bytes", "i8"),  # of one array over the vocabulary, padded
     ]
 )
-
-
-@native
-def _inverse_temperature(temperature: float) -> Any:
-    """f32; 1 for greedy rows, which need no second sum."""
-    if temperature >= LEAST_TEMPERATURE:
-        return np.float32(1) / np.float32(temperature)
-    return np.float32(1)
 
 
 @op_function
@@ -83,165 +50,9 @@ def reduce_logits(op_address: int, thread_address: int) -> int:
             logits = thread.scratch
         groups = op.groups + 4 * (op.num_groups * row + CHUNK // GROUP * chunk)
         partial = op.partials + PARTIAL_BYTES * task
-        reduce_chunk(logits, count, _inverse_temperature(sampling.temperature), groups, partial)
+        reduce_chunk(logits, count, partials_inverse_temperature(sampling, op.vocab), groups, partial)
     thread.units = step.num_logit_rows
     return 0
-
-
-@native
-def _edited_row(op: Any, sampling: Any, logits: int, partials: int, groups: int, target: int) -> None:
-    """Copy the row to `target` with bias and mask, and compute its partials and groups anew."""
-    copy_padded(logits, op.vocab, target)
-    for i in range(sampling.num_bias):
-        biased = np.int64(load(sampling.bias_ids + 4 * i, np.int32))
-        if biased >= 0 and biased < op.vocab:
-            logit = clean_scalar(load(target + 4 * biased, np.float32))
-            store(target + 4 * biased, logit + load(sampling.bias_values + 4 * i, np.float32), np.float32)
-    if sampling.mask != 0:
-        for token in range(op.vocab):
-            word = np.int64(load(sampling.mask + 4 * (token // 32), np.uint32))
-            if word >> (token % 32) & 1 == 0:
-                store(target + 4 * token, np.float32(-np.inf), np.float32)
-    for chunk in range(op.num_chunks):
-        first = CHUNK * chunk
-        count: Any = min(CHUNK, op.array_bytes // 4 - first)
-        inverse = _inverse_temperature(sampling.temperature)
-        reduce_chunk(
-            target + 4 * first, count, inverse, groups + 4 * (first // GROUP), partials + PARTIAL_BYTES * chunk
-        )
-
-
-@native
-def _argmax(op: Any, logits: int, groups: int, most: float) -> int:
-    """The lowest id with the greatest logit."""
-    for group in range(op.num_groups):
-        if load(groups + 4 * group, np.float32) == most:
-            for token in range(GROUP * group, min(GROUP * (group + 1), op.vocab)):
-                if clean_scalar(load(logits + 4 * token, np.float32)) == most:
-                    return token
-    return 0
-
-
-@native
-def _top_logprobs(op: Any, sampled: Any, logits: int, groups: int, wanted: int, log_total: float, scratch: int) -> None:
-    """The `wanted` greatest logits, sorted by insertion; ties by lowest id."""
-    size = op.array_bytes
-    indices, values, weights, keys = scratch, scratch + size, scratch + 2 * size, scratch + 3 * size
-    bins = scratch + NUM_ARRAYS * size
-    bound = greatest_group_bound(groups, op.num_groups, wanted, keys, bins)
-    count = collect(logits, op.vocab, groups, bound, indices, values)
-    if count > wanted:
-        for i in range(count):
-            store(keys + 4 * i, ordered_key(load(values + 4 * i, np.float32)), np.int32)
-        key, ties = cut(keys, NO_WEIGHTS, count, np.float64(wanted), bins)
-        count = keep(indices, values, weights, count, key, ties)
-    for i in range(count):
-        index, value = load(indices + 4 * i, np.int32), load(values + 4 * i, np.float32)
-        place = i
-        while place > 0 and load(values + 4 * (place - 1), np.float32) < value:
-            store(values + 4 * place, load(values + 4 * (place - 1), np.float32), np.float32)
-            store(indices + 4 * place, load(indices + 4 * (place - 1), np.int32), np.int32)
-            place -= 1
-        store(values + 4 * place, value, np.float32)
-        store(indices + 4 * place, index, np.int32)
-    for i in range(count):
-        sampled.top_ids[i] = load(indices + 4 * i, np.int32)
-        sampled.top_logprobs[i] = np.float32(np.float64(load(values + 4 * i, np.float32)) - log_total)
-    sampled.num_top = count
-
-
-@inlined
-def _rounded(value: float) -> Any:
-    """As f32."""
-    return np.float32(value)
-
-
-@native
-def _filtered_token(
-    op: Any, sampling: Any, logits: int, partials: int, groups: int, most: float, scratch: int, number: float
-) -> Any:
-    """Draw after min_p, top_k and top_p."""
-    size = op.array_bytes
-    indices, values, weights = scratch, scratch + size, scratch + 2 * size
-    keys, spent, bins = scratch + 3 * size, scratch + 4 * size, scratch + NUM_ARRAYS * size
-    temperature = np.float64(sampling.temperature)
-    inverse = _inverse_temperature(sampling.temperature)
-    top_k: Any = np.int64(sampling.top_k)
-    by_rank, by_mass = top_k > 0 and top_k < op.vocab, sampling.top_p < np.float32(1)
-
-    bound = np.float64(-2e30)
-    if sampling.min_p > np.float32(0):
-        share = min(1.0, np.float64(sampling.min_p))
-        bound = np.float64(np.float32(most + temperature * math.log(share)))
-    if by_rank:
-        bound = max(bound, np.float64(greatest_group_bound(groups, op.num_groups, top_k, keys, bins)))
-    total = -1.0
-    if by_mass and not by_rank and not sampling.min_p > np.float32(0):
-        total = total_weight(partials, op.num_chunks, most, inverse, WARM)
-        # What weighs less than an equal share of the mass left out is outside; 0.01 is for rounding.
-        left_out = min(1.0, max(1e-9, 1.0 - np.float64(sampling.top_p)))
-        bound = most + temperature * (math.log(left_out * total / op.vocab) - 0.01) - 1e-6 * abs(most)
-    count = collect(logits, op.vocab, groups, _rounded(bound), indices, values)
-    if count == 0:
-        return _argmax(op, logits, groups, most)
-    weigh(values, count, most, inverse, weights)
-
-    if by_rank and count > top_k:
-        for i in range(count):
-            store(keys + 4 * i, ordered_key(load(values + 4 * i, np.float32)), np.int32)
-        key, ties = cut(keys, NO_WEIGHTS, count, np.float64(top_k), bins)
-        count = keep(indices, values, weights, count, key, ties)
-    if by_mass:
-        if total < 0.0:
-            total = 0.0
-            for i in range(count):
-                total += np.float64(load(weights + 4 * i, np.float32))
-        for i in range(count):
-            store(keys + 4 * i, ordered_key(load(values + 4 * i, np.float32)), np.int32)
-            store(spent + 4 * i, load(weights + 4 * i, np.float32), np.float32)
-        key, ties = cut(keys, spent, count, np.float64(sampling.top_p) * total, bins)
-        count = keep(indices, values, weights, count, key, ties)
-    return draw_candidate(indices, weights, count, number)
-
-
-@native
-def _sample_row(op: Any, step: Any, row: int, scratch: int) -> None:
-    sampling = record(step.sampling + SAMPLING_BYTES * row, SAMPLING)
-    sampled = record(step.sampled + SAMPLED_BYTES * row, SAMPLED)
-    source = op.logits + op.stride * row
-    partials = op.partials + PARTIAL_BYTES * op.num_chunks * row
-    groups = op.groups + 4 * op.num_groups * row
-
-    most = greatest_logit(partials, op.num_chunks)
-    log_total = most + math.log(total_weight(partials, op.num_chunks, most, _rounded(1.0), PLAIN))
-    finite = 1
-    for chunk in range(op.num_chunks):
-        if load(partials + PARTIAL_BYTES * chunk + 12, np.float32) == np.float32(0):
-            finite = 0
-    sampled.finite = finite
-    wanted: Any = max(0, min(np.int64(sampling.num_top), MAX_TOP_LOGPROBS, op.vocab))
-    sampled.num_top = wanted
-    if wanted > 0:
-        _top_logprobs(op, sampled, source, groups, wanted, log_total, scratch)
-
-    logits: Any = source
-    if sampling.num_bias > 0 or sampling.mask != 0:
-        logits = scratch + (NUM_ARRAYS - 1) * op.array_bytes
-        _edited_row(op, sampling, source, partials, groups, logits)
-        most = greatest_logit(partials, op.num_chunks)
-    if not sampling.temperature >= LEAST_TEMPERATURE:
-        token: Any = _argmax(op, logits, groups, most)
-    else:
-        number = uniform(sampling.seed, sampling.position)
-        by_rank = sampling.top_k > 0 and sampling.top_k < op.vocab
-        if by_rank or sampling.min_p > np.float32(0) or sampling.top_p < np.float32(1):
-            token = _filtered_token(op, sampling, logits, partials, groups, most, scratch, number)
-        else:
-            inverse = _inverse_temperature(sampling.temperature)
-            token = draw_any(logits, op.vocab, partials, most, inverse, number, scratch)
-    sampled.token = token
-    logit = clean_scalar(load(source + 4 * token, np.float32))
-    sampled.logprob = np.float32(np.float64(logit) - log_total)
 
 
 @op_function
@@ -252,7 +63,7 @@ def sample_rows(op_address: int, thread_address: int) -> int:
         row = take_chunk(op, thread, 1)
         if row >= step.num_logit_rows:
             break
-        _sample_row(op, step, row, thread.scratch)
+        sample_row(op, step, row, thread.scratch)
     thread.units = step.num_logit_rows
     return 0
 

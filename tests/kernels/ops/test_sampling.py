@@ -103,11 +103,11 @@ def test_greedy_and_logprobs(vocab: int) -> None:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("vocab", [7, 1000, 9001])
+@pytest.mark.parametrize("vocab", [7, 5001])
 @pytest.mark.parametrize("spread", [0.1, 3.0, 12.0])
 def test_draws_are_the_twins(name: str, vocab: int, spread: float) -> None:
     logits = normal_logits(1, vocab, spread, seed=vocab)
-    rows = [replace(FILTERS[name], seed=7 * draw, position=draw, num_top=draw % 4) for draw in range(60)]
+    rows = [replace(FILTERS[name], seed=7 * draw, position=draw, num_top=draw % 4) for draw in range(30)]
     found, _ = run_sampler(logits.repeat(len(rows), 0), rows, num_threads=2)
     for own, row in zip(found, rows, strict=True):
         assert_same(own, sample(logits[0], row))
@@ -115,7 +115,7 @@ def test_draws_are_the_twins(name: str, vocab: int, spread: float) -> None:
 
 @pytest.mark.parametrize("name", ["none", "warm", "top_k", "top_p", "all"])
 def test_tokens_come_as_often_as_they_should(name: str) -> None:
-    vocab, num_draws = 30, 20_000
+    vocab, num_draws = 30, 10_000
     logits = normal_logits(1, vocab, 1.5)
     rows = [replace(FILTERS[name], seed=draw, position=3) for draw in range(num_draws)]
     found, _ = run_sampler(logits.repeat(num_draws, 0), rows)
