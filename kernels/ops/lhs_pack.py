@@ -181,13 +181,6 @@ class SwigluRows:
 LhsRows: TypeAlias = PlainRows | NormedRows | SwigluRows
 
 
-def reserve_lhs(builder: ProgramBuilder, name: str, choice: MatmulChoice, k: int, max_rows: int) -> Buffer:
-    """Room for `max_rows` packed rows in either layout of a choice."""
-    panels = -(-max_rows // choice.gemm.lhs.mr)
-    num_bytes = max(panels * choice.gemm.lhs.panel_bytes(k), choice.gemv.lhs.panel_bytes(k))
-    return builder.buffer(name, np.uint8, (num_bytes,))
-
-
 @dataclass(frozen=True, slots=True)
 class LhsPackOp:
     """Where it stands in a program. `choice`: of the matmul, or of one of those, that read `dst`."""

@@ -19,10 +19,12 @@ def rungs(best: str, arch: str) -> list[Rung]:
     ("best", "arch", "engine"),
     [
         ("avx512_vnni", "x86_64", "avx512"),
+        ("avx_vnni", "x86_64", "avx2"),
         ("avx2", "x86_64", "avx2"),
         ("scalar", "x86_64", "scalar"),
         ("neon_i8mm", "aarch64", "neon"),
         ("neon_dotprod", "aarch64", "neon"),
+        ("neon", "aarch64", "neon"),
         ("scalar", "aarch64", "scalar"),
     ],
 )

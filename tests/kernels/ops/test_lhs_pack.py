@@ -12,7 +12,7 @@ import pytest
 from kernels.cpu import detect_cpu
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
-from kernels.ops.lhs_pack import LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows, reserve_lhs
+from kernels.ops.lhs_pack import LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows
 from kernels.ops.rms_norm import rms_normalise
 from kernels.ops.swiglu import swiglu
 from kernels.registry import FAMILIES, family_for
@@ -49,7 +49,8 @@ class PackStep:
         is_logits = options.pop("is_logits", False)
         self._x = builder.buffer("x", np.float32, (MAX_ROWS, x.shape[1]))
         self._delta = builder.buffer("delta", np.float32, (MAX_ROWS, x.shape[1]))
-        dst = reserve_lhs(builder, "lhs", choice, k, MAX_ROWS)
+        num_bytes = max(v.lhs.panel_bytes(k) * -(-MAX_ROWS // v.lhs.mr) for v in (choice.gemm, choice.gemv))
+        dst = builder.buffer("lhs", np.uint8, (num_bytes,))
         op = LhsPackOp("pack", choice, self._rows(kind, builder, **options), k, dst, is_logits)
         op.add(builder, library)
         self.program = builder.build()
