@@ -25,6 +25,7 @@ class Oracle:
             metadata = file.metadata
             assert metadata["general.architecture"] == "llama"
             self.weights = {name: dequantised(file, name) for name in file.tensors}
+            self.types = {name: tensor.type.name for name, tensor in file.tensors.items()}
         self.num_layers: int = metadata["llama.block_count"]
         self.embedding: int = metadata["llama.embedding_length"]
         self.heads: int = metadata["llama.attention.head_count"]
@@ -41,9 +42,13 @@ class Oracle:
         for layer in range(self.num_layers):
             x = x + self._attention(layer, self._norm(x, f"blk.{layer}.attn_norm"), positions)
             x = x + self._feed_forward(layer, self._norm(x, f"blk.{layer}.ffn_norm"))
-        output = self.weights.get("output.weight", self.weights["token_embd.weight"])  # tied where there is no own
-        logits: F32 = self._norm(x, "output_norm") @ output.T
-        return logits
+        output = "output" if "output.weight" in self.weights else "token_embd"  # tied where there is no own
+        return self._product(self._norm(x, "output_norm"), output)
+
+    def _product(self, x: F32, name: str) -> F32:
+        """x: f32[T, K] times weights f32[N, K] -> f32[T, N]"""
+        out: F32 = x @ self.weights[f"{name}.weight"].T
+        return out
 
     def _norm(self, x: F32, name: str) -> F32:
         """x: f32[T, D] -> f32[T, D]"""
@@ -56,20 +61,22 @@ class Oracle:
         num_tokens = len(x)
 
         def heads_of(name: str, num_heads: int) -> F32:
-            projected: F32 = x @ self.weights[f"blk.{layer}.{name}.weight"].T
-            return projected.reshape(num_tokens, num_heads, self.head_dim)
+            return self._product(x, f"blk.{layer}.{name}").reshape(num_tokens, num_heads, self.head_dim)
 
         q = self._rotated(heads_of("attn_q", self.heads), positions)
-        k = self._rotated(heads_of("attn_k", self.kv_heads), positions)
-        v = heads_of("attn_v", self.kv_heads)
+        k = self._cached(self._rotated(heads_of("attn_k", self.kv_heads), positions))
+        v = self._cached(heads_of("attn_v", self.kv_heads))
         group = self.heads // self.kv_heads  # consecutive query heads share a KV head
         scores = np.einsum("thd,shd->hts", q, np.repeat(k, group, axis=1)) / np.sqrt(np.float32(self.head_dim))
         scores = np.where(positions[None, :] <= positions[:, None], scores, np.float32(-np.inf))
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = np.einsum("hts,shd->thd", weights, np.repeat(v, group, axis=1)).reshape(num_tokens, -1)
-        out: F32 = mixed @ self.weights[f"blk.{layer}.attn_output.weight"].T
-        return out
+        return self._product(mixed, f"blk.{layer}.attn_output")
+
+    def _cached(self, x: F32) -> F32:
+        """Keys or values as the cache gives them back: here as they are."""
+        return x
 
     def _rotated(self, x: F32, positions: npt.NDArray[np.int64]) -> F32:
         """Pairs (2i, 2i+1) of the first `rope_dims` of every head turn with the position. x: f32[T, H, head_dim]"""
@@ -87,10 +94,8 @@ class Oracle:
 
     def _feed_forward(self, layer: int, x: F32) -> F32:
         """SwiGLU. x: f32[T, D] -> f32[T, D]"""
-        gate = x @ self.weights[f"blk.{layer}.ffn_gate.weight"].T
-        up = x @ self.weights[f"blk.{layer}.ffn_up.weight"].T
-        out: F32 = (gate / (1 + np.exp(-gate)) * up) @ self.weights[f"blk.{layer}.ffn_down.weight"].T
-        return out
+        gate, up = self._product(x, f"blk.{layer}.ffn_gate"), self._product(x, f"blk.{layer}.ffn_up")
+        return self._product(gate / (1 + np.exp(-gate)) * up, f"blk.{layer}.ffn_down")
 
 
 def dequantised(file: GGUFFile, name: str) -> F32:
