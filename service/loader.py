@@ -6,14 +6,17 @@ The order of a start: CPU and rung, weights, KV cache, program, team of threads,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from kernels.attention.variants import AttentionVariant, select_attention
 from kernels.cpu import CPU, detect_cpu, usable_cores
+from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary
 from kernels.jit.numba_setup import compile_events
 from kernels.ladder import UnknownRung, rungs_for
+from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
 from kernels.runtime.stats import KernelStats
 from service.engine.blocks import blocks_for
@@ -21,7 +24,7 @@ from service.engine.model_runner import ModelRunner
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
-from service.errors import SettingsError
+from service.errors import ModelFileError, SettingsError
 from service.gguf.reader import GGUFFile, open_gguf
 from service.model.config import LlamaConfig, read_config
 from service.model.kv_cache import KVCache, make_kv_cache
@@ -85,29 +88,36 @@ class GemmuleModel:
 
 
 def load_model(path: Path, settings: Settings) -> GemmuleModel:
-    """Raises ModelFileError or SettingsError, each one clear line."""
+    """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again."""
     cpu = detect_cpu()
     try:
         rungs = rungs_for(cpu, settings.isa)
     except UnknownRung as error:
         raise SettingsError(str(error)) from error
-    file = open_gguf(path)
-    config = read_config(file.metadata)
-    tokenizer = load_tokenizer(file.metadata)
-    weights = WeightLoader(file, config, cpu, settings.isa).load()
-    limits = StepLimits(
-        max_tokens=settings.max_step_tokens,
-        max_batch=settings.max_batch,
-        max_context=min(config.context, settings.ctx or config.context),
-        num_threads=settings.threads or usable_cores(),
-    )
-    kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
-    attention = select_attention(rungs)
-    library = KernelLibrary()
-    program = build_llama(config, weights, kv, limits, attention, library)
-    executor = Executor(program, limits.num_threads)
-    runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
-    _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * 32 - 1))
+    with ExitStack() as opened:
+        file = opened.enter_context(open_gguf(path))
+        config = read_config(file.metadata)
+        tokenizer = load_tokenizer(file.metadata)
+        chat_template = load_chat_template(file.metadata, tokenizer)
+        weights = WeightLoader(file, config, cpu, settings.isa).load()
+        _check_vocabulary(file, tokenizer, weights)
+        limits = StepLimits(
+            max_tokens=settings.max_step_tokens,
+            max_batch=settings.max_batch,
+            max_context=min(config.context, settings.ctx or config.context),
+            num_threads=settings.threads or usable_cores(),
+        )
+        kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
+        attention = select_attention(rungs)
+        library = KernelLibrary()
+        try:
+            program = build_llama(config, weights, kv, limits, attention, library)
+        except KernelsError as error:
+            raise ModelFileError(f"{path.name}: {error}") from error
+        executor = opened.enter_context(Executor(program, limits.num_threads))
+        runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
+        _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
+        opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
         name=path.stem,
         cpu=cpu,
@@ -119,10 +129,19 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         executor=executor,
         runner=runner,
         tokenizer=tokenizer,
-        chat_template=load_chat_template(file.metadata, tokenizer),
+        chat_template=chat_template,
         library=library,
         file=file,
     )
+
+
+def _check_vocabulary(file: GGUFFile, tokenizer: Tokenizer, weights: Weights) -> None:
+    """A token without a row could not be read, a row without a token could be sampled and not be written."""
+    num_rows = weights.embedding.num_rows
+    if tokenizer.vocab_size != num_rows:
+        raise ModelFileError(
+            f"{file.path.name}: {tokenizer.vocab_size} tokens in the metadata, {num_rows} rows in token_embd.weight"
+        )
 
 
 def _warm_up(runner: ModelRunner, max_tokens: int) -> None:
