@@ -6,7 +6,7 @@ Written with the official `gguf` package, so that our own reader is tested again
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -78,12 +78,14 @@ def write_tiny_gguf(
     weight_type: str = "Q4_0",
     embedding_type: str | None = None,
     output_type: str | None = None,
+    types: Mapping[str, str] | None = None,
     num_layers: int = 2,
     embedding: int = 64,
     ffn: int = 96,
     heads: int = 4,
     kv_heads: int = 2,
     head_dim: int = 16,
+    rope_dim: int | None = None,
     context: int = 256,
     tied: bool = True,
     rope_freq_base: float = 10_000.0,
@@ -97,7 +99,8 @@ def write_tiny_gguf(
     seed: int = 0,
 ) -> Path:
     """A llama model whose logits have a standard deviation of about 3. Types are names of gguf.GGMLQuantizationType;
-    the embedding's type is `weight_type` unless given, and the output's (when not tied) too.
+    the embedding's type is `weight_type` unless given, and the output's (when not tied) too; `types` gives tensors of
+    the layers their own: {"attn_v": "Q8_0"}.
     """
     path = Path(path)
     random = np.random.default_rng(seed)
@@ -113,7 +116,7 @@ def write_tiny_gguf(
     writer.add_head_count_kv(kv_heads)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_dimension_count(head_dim if rope_dim is None else rope_dim)
     writer.add_rope_freq_base(rope_freq_base)
     writer.add_layer_norm_rms_eps(rms_epsilon)
     num_tokens = _add_tokenizer(writer, pre, add_bos, add_eos, chat_template, extra_tokens)
@@ -122,6 +125,10 @@ def write_tiny_gguf(
     def matrix(name: str, rows: int, columns: int, deviation: float, type_name: str) -> None:
         values = random.standard_normal((rows, columns), dtype=np.float32) * np.float32(deviation)
         _add_matrix(writer, name, values, type_name)
+
+    def inner(name: str, rows: int, columns: int, deviation: float) -> None:
+        type_name = (types or {}).get(name.split(".")[2], weight_type)
+        matrix(name, rows, columns, deviation, type_name)
 
     def norm(name: str) -> None:
         writer.add_tensor(name, (1 + 0.1 * random.standard_normal(embedding)).astype(np.float32))
@@ -133,15 +140,15 @@ def write_tiny_gguf(
         block = f"blk.{layer}"
         norm(f"{block}.attn_norm.weight")
         # queries and keys a little hot, so that attention is neither uniform nor a single token
-        matrix(f"{block}.attn_q.weight", heads * head_dim, embedding, 1.5 / embedding**0.5, weight_type)
-        matrix(f"{block}.attn_k.weight", kv_heads * head_dim, embedding, 1.5 / embedding**0.5, weight_type)
-        matrix(f"{block}.attn_v.weight", kv_heads * head_dim, embedding, 1 / embedding**0.5, weight_type)
+        inner(f"{block}.attn_q.weight", heads * head_dim, embedding, 1.5 / embedding**0.5)
+        inner(f"{block}.attn_k.weight", kv_heads * head_dim, embedding, 1.5 / embedding**0.5)
+        inner(f"{block}.attn_v.weight", kv_heads * head_dim, embedding, 1 / embedding**0.5)
         # the layers outweigh the embedding in the residual stream, or a tied model would only repeat its input
-        matrix(f"{block}.attn_output.weight", embedding, heads * head_dim, 2 / (heads * head_dim) ** 0.5, weight_type)
+        inner(f"{block}.attn_output.weight", embedding, heads * head_dim, 2 / (heads * head_dim) ** 0.5)
         norm(f"{block}.ffn_norm.weight")
-        matrix(f"{block}.ffn_gate.weight", ffn, embedding, 1.5 / embedding**0.5, weight_type)
-        matrix(f"{block}.ffn_up.weight", ffn, embedding, 1.5 / embedding**0.5, weight_type)
-        matrix(f"{block}.ffn_down.weight", embedding, ffn, 2 / ffn**0.5, weight_type)
+        inner(f"{block}.ffn_gate.weight", ffn, embedding, 1.5 / embedding**0.5)
+        inner(f"{block}.ffn_up.weight", ffn, embedding, 1.5 / embedding**0.5)
+        inner(f"{block}.ffn_down.weight", embedding, ffn, 2 / ffn**0.5)
     norm("output_norm.weight")
     if not tied:
         matrix("output.weight", num_tokens, embedding, logit_deviation, output_type or weight_type)

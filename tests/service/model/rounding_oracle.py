@@ -1,0 +1,25 @@
+"""The f32 oracle with the two roundings that the fast model makes by design: int8 activations and f16 keys and values.
+
+What is left between them is the order and the rounding of float additions.
+"""
+
+import numpy as np
+
+from kernels.families.block32.lhs import quantise
+from tests.oracle import F32, Oracle
+
+QUANTISED = ("Q4_0", "Q4_1", "Q8_0")
+
+
+class RoundingOracle(Oracle):
+    """Products with quantised weights see activations rounded as the packed LHS rounds them."""
+
+    def _product(self, x: F32, name: str) -> F32:
+        if self.types[f"{name}.weight"] in QUANTISED:
+            d, q = quantise(np.ascontiguousarray(x, np.float32))
+            x = (d[..., None].astype(np.float64) * q).reshape(x.shape)
+        out: F32 = (x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)).astype(np.float32)
+        return out
+
+    def _cached(self, x: F32) -> F32:
+        return x.astype(np.float16).astype(np.float32)
