@@ -82,10 +82,18 @@ def _natural_align(type_: str) -> int:
 class Function:
     """One function being written. Blocks are opened and closed by `loop` and `when`."""
 
-    def __init__(self, name: str, arguments: Sequence[tuple[str, str]], features: str, returns: str = VOID):
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[tuple[str, str]],
+        features: str,
+        returns: str = VOID,
+        attributes: Sequence[str] = (),
+    ):
         self.name = name
         self.returns = returns
         self.features = features
+        self.attributes = attributes
         self._arguments = {arg: Value(self, type_, f"%{arg}") for arg, type_ in arguments}
         self._allocas: list[str] = []
         self._lines: list[str] = []
@@ -272,8 +280,9 @@ class Function:
         self._lines.append(f"  ret {value.type} {value.name}" if value else "  ret void")
 
     def text(self) -> str:
-        """The whole module: declarations, the function, its CPU features."""
+        """The whole module: declarations, the function, its attributes and CPU features."""
         arguments = ", ".join(f"{v.type} {v.name}" for v in self._arguments.values())
         head = f"define {self.returns} @{self.name}({arguments}) #0 {{\nentry:"
-        attributes = f'attributes #0 = {{ nounwind "target-features"="{self.features}" }}'
+        words = " ".join(["nounwind", *self.attributes])
+        attributes = f'attributes #0 = {{ {words} "target-features"="{self.features}" }}'
         return "\n".join([*self._declarations.values(), head, *self._allocas, *self._lines, "}", attributes, ""])

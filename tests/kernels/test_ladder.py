@@ -20,6 +20,8 @@ ALDER_LAKE = CPU("x86_64", "alderlake", ZEN3.features | {"avxvnni"}, 256)
 OLD_X86 = CPU("x86_64", "x86-64", frozenset(), 128)
 N1 = CPU("aarch64", "neoverse-n1", frozenset({"asimd", "dotprod"}), 128)
 N2 = CPU("aarch64", "neoverse-n2", frozenset({"asimd", "dotprod", "i8mm", "sve", "sve2"}), 128)
+V1 = CPU("aarch64", "neoverse-v1", frozenset({"asimd", "dotprod", "i8mm", "sve"}), 256)
+V1_OF_512 = CPU("aarch64", "fujitsu", V1.features, 512)
 A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
 
 
@@ -32,6 +34,8 @@ A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
         (OLD_X86, "scalar"),
         (N1, "neon_dotprod"),
         (N2, "neon_i8mm"),
+        (V1, "sve_i8mm"),
+        (V1_OF_512, "neon_i8mm"),
         (A72, "neon"),
     ],
 )
@@ -51,7 +55,7 @@ def test_a_cap_that_this_cpu_lacks_is_refused_with_what_it_has(cap: str) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, A72], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, V1, A72], ids=lambda cpu: cpu.name)
 def test_gemm_and_gemv_share_one_packed_rhs(family: object, cpu: CPU) -> None:
     choice = choose_matmul(family, cpu)  # type: ignore[arg-type]
     assert choice.gemm.rhs == choice.gemv.rhs

@@ -14,6 +14,6 @@ class Core:
 
 CORES = (
     Core("neoverse-n1", "Graviton2, Ampere Altra", "neon_dotprod"),
-    Core("neoverse-v1", "Graviton3", "neon_i8mm"),
-    Core("neoverse-n2", "Cobalt 100, Axion N4A, and for V2 cores: Graviton4, Grace", "neon_i8mm"),
+    Core("neoverse-v1", "Graviton3", "sve_i8mm"),
+    Core("neoverse-n2", "Cobalt 100, Axion N, and for V2 cores: Graviton4, Grace", "neon_i8mm"),
 )

@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from kernels.families.block32.lanes import Isa, LaneTile
-from kernels.families.block32.lhs import Qsi8d32, emit_pack
-from kernels.families.block32.mmla import MmlaTile, PairedGemv
+from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.block32.matrix_rungs import mmla_variants
+from kernels.families.block32.names import block32_name, pack_variant
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
 from kernels.families.block32.unpacked import PANELS, ROWS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
-from kernels.families.variant import Family, MatmulVariant, PackVariant
-from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM, SCALAR, Rung
-from kernels.naming import MatmulName
-from kernels.quant.blocks import BLOCK
+from kernels.families.variant import Family, MatmulVariant
+from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +86,29 @@ _LANE_RUNGS = (
 )
 
 
-def _pack(layout: Qsi8d32, rung: Rung) -> PackVariant:
-    return PackVariant(f"{layout.pack_name}_{rung.name}", rung, layout, partial(emit_pack, layout, rung))
-
-
-def _name(lhs: Qsi8d32, rhs: Rhs32, m_step: int, n_step: int, engine: str, tech: str) -> MatmulName:
-    return MatmulName(
-        "f32", "qsi8d32", lhs.mr, lhs.kr, rhs.code.name, rhs.nr, rhs.kr, m_step, n_step, BLOCK, engine, tech
-    )
-
-
 def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     gemm_lhs = Qsi8d32(use.mr, 4, use.paired_bias)
     gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
     rhs = Rhs32(code, use.isa.lanes, 4, flip_sign=use.unsigned_bytes and not code.is_nibble)
-    gemv_name = _name(gemv_lhs, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.tech)
+    gemv_name = block32_name(gemv_lhs, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.tech)
     gemv = LaneTile(gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch)
     return (
         _gemm_variant(code, use, gemm_lhs, rhs),
-        MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, _pack(gemv_lhs, use.rung), gemv.emit),
+        MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, pack_variant(gemv_lhs, use.rung), gemv.emit),
     )
 
 
 def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) -> MatmulVariant:
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
     m_step, n_panels = (ROWS, PANELS) if use.unpacks else (rows, panels)
-    name = _name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
+    name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
     tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes)
     emit = UnpackedTile(tile).emit if use.unpacks else tile.emit
-    return MatmulVariant(name, use.rung, lhs, rhs, _pack(lhs, use.rung), emit)
-
-
-def _i8mm_variants(code: WeightCode) -> tuple[MatmulVariant, ...]:
-    rung = NEON_I8MM
-    rhs = Rhs32(code, nr=4, kr=8)
-    gemm_lhs, gemv_lhs = Qsi8d32(8, 8, repeat=2), Qsi8d32(1, 8)
-    gemm_name = _name(gemm_lhs, rhs, gemm_lhs.mr, rhs.nr, "neon", "i8mm")
-    gemv_panels = 2
-    gemv_name = _name(gemv_lhs, rhs, 1, gemv_panels * rhs.nr, "neon", "dotprod")
-    gemm = MmlaTile(gemm_name, gemm_lhs, rhs, rung.attributes)
-    gemv = PairedGemv(gemv_name, gemv_lhs, rhs, gemv_panels, rung.attributes)
-    return (
-        MatmulVariant(gemm_name, rung, gemm_lhs, rhs, _pack(gemm_lhs, rung), gemm.emit),
-        MatmulVariant(gemv_name, rung, gemv_lhs, rhs, _pack(gemv_lhs, rung), gemv.emit),
-    )
+    return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
 
 
 def _family(code: WeightCode) -> Family:
-    variants = [*_i8mm_variants(code)]
+    variants = list(mmla_variants(code))
     for use in _LANE_RUNGS:
         variants += _lane_variants(code, use)
     return Family(

@@ -14,6 +14,8 @@ from kernels.registry import matmul_variants
 DOT = {
     "i8mm": r"\tsmmla\t",
     "dotprod": r"\tsdot\t",
+    "dot": r"\tsdot\tz",
+    "sve_i8mm": r"\tsmmla\tz",
     "mlal": r"\t(smull|smlal)2?\t",
     "vnni": r"\tvpdpbusd\t.*%zmm",
     "avx_vnni": r"\{vex\}\tvpdpbusd\t.*%ymm",
@@ -21,7 +23,7 @@ DOT = {
     "mla": r"\tfmla\t",
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
 }
-FMA = r"\t(fmla\t|vfmadd\d+ps\t)"
+FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
 VECTOR_SPILL = r"\t(?:vmov\w+|st[rp])\t(%[xyz]mm\d+|q\d+), .*(?:\(%rsp|\[sp)"
 VARIANTS = [pytest.param(v, id=str(v.name)) for _, v in matmul_variants() if v.rung != SCALAR]
 
@@ -69,7 +71,7 @@ def register(name: str) -> str:
 
 
 def vector_bytes(variant: MatmulVariant) -> int:
-    return {"neon": 16, "avx": 32, "avx2": 32, "avx512": 64}[variant.name.engine]
+    return {"neon": 16, "sve": 32, "avx": 32, "avx2": 32, "avx512": 64}[variant.name.engine]
 
 
 def expected_dots(variant: MatmulVariant) -> int:

@@ -1,0 +1,47 @@
+"""The block32 variants whose instructions multiply matrices: NEON's and SVE's smmla."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.block32.mmla import MmlaTile, PairedGemv
+from kernels.families.block32.mmla_isa import MmlaIsa, NeonMmla, SveMmla
+from kernels.families.block32.names import block32_name, pack_variant
+from kernels.families.block32.rhs import Rhs32, WeightCode
+from kernels.families.variant import MatmulVariant
+from kernels.ladder import NEON_I8MM, SVE_I8MM, Rung
+
+ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _MmlaRung:
+    """How a rung uses the tile of 2x2 products."""
+
+    rung: Rung
+    isa: MmlaIsa
+    engine: str
+    gemv_tech: str
+    gemv_panels: int
+
+
+_MMLA_RUNGS = (
+    _MmlaRung(SVE_I8MM, SveMmla(vector_bytes=32), "sve", "dot", gemv_panels=2),
+    _MmlaRung(NEON_I8MM, NeonMmla(), "neon", "dotprod", gemv_panels=2),
+)
+
+
+def mmla_variants(code: WeightCode) -> list[MatmulVariant]:
+    """GEMM and GEMV of each rung. Rows are packed alike on all of them, by NEON code."""
+    made = []
+    for use in _MMLA_RUNGS:
+        rhs = Rhs32(code, nr=use.isa.vector_bytes // 4, kr=8)
+        lhs, row = Qsi8d32(ROWS, 8, repeat=2), Qsi8d32(1, 8)
+        name = block32_name(lhs, rhs, ROWS, rhs.nr, use.engine, "i8mm")
+        gemm = MmlaTile(name, lhs, rhs, use.isa, use.rung.attributes)
+        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, NEON_I8MM), gemm.emit))
+        name = block32_name(row, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.gemv_tech)
+        gemv = PairedGemv(name, row, rhs, use.gemv_panels, use.isa, use.rung.attributes)
+        made.append(MatmulVariant(name, use.rung, row, rhs, pack_variant(row, NEON_I8MM), gemv.emit))
+    return made

@@ -1,0 +1,50 @@
+"""SVE's vocabulary over IR: types of unknown length, predicates, predicated loads and stores. Knows no kernel.
+
+A kernel here is written for one vector length, told to LLVM by `vscale_range`, so offsets may be plain bytes.
+"""
+
+from __future__ import annotations
+
+from kernels.jit.ir import I1, I64, VOID, Function, Value
+from kernels.jit.ir_types import mangled
+
+SEGMENT_BITS = 128
+
+
+def scalable(lanes: int, element: str) -> str:
+    """`lanes` for each 128 bits of the vector: `scalable(4, F32)` is `<vscale x 4 x float>`."""
+    return f"<vscale x {lanes} x {element}>"
+
+
+def vscale_range(vector_bits: int) -> str:
+    """The function attribute that tells LLVM the vector length."""
+    return f"vscale_range({vector_bits // SEGMENT_BITS},{vector_bits // SEGMENT_BITS})"
+
+
+def lanes_of(type_: str) -> int:
+    return int(type_.removeprefix("<vscale x ").split(" ")[0])
+
+
+def all_true(f: Function, lanes: int) -> Value:
+    return f.const(scalable(lanes, I1), 1)
+
+
+def load_repeated(f: Function, type_: str, pointer: Value, offset: int = 0) -> Value:
+    """16 bytes in every 128-bit segment."""
+    name = f"llvm.aarch64.sve.ld1rq.{mangled(type_)}"
+    return f.call(name, type_, all_true(f, lanes_of(type_)), f.offset(pointer, offset))
+
+
+def first_lanes(f: Function, count: Value, lanes: int = 4) -> Value:
+    """A predicate: lanes below `count` (signed)."""
+    predicate = scalable(lanes, I1)
+    return f.call(f"llvm.aarch64.sve.whilelt.{mangled(predicate)}.i64", predicate, f.const(I64, 0), count)
+
+
+def store_lanes(f: Function, value: Value, pointer: Value, predicate: Value) -> None:
+    f.call(f"llvm.aarch64.sve.st1.{mangled(value.type)}", VOID, value, predicate, pointer)
+
+
+def zip_(f: Function, which: str, left: Value, right: Value) -> Value:
+    """`which`: zip1, zip2, uzp1, uzp2."""
+    return f.call(f"llvm.aarch64.sve.{which}.{mangled(left.type)}", left.type, left, right)
