@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.quant.fields import BLOCK, Fields
+from kernels.quant.fields import BLOCK as BLOCK
+from kernels.quant.fields import Fields
 
 CODE_BOOK = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 FIFTH_BIT_BYTES = 4

@@ -106,13 +106,14 @@ def _q3_k(blocks: Bytes) -> Fields:
     codes = _bits(blocks[..., 32:96], 2, run=32) | _bits(blocks[..., :32], 1, run=32) << np.uint8(2)
     low = _bits(blocks[..., 96:104], 4, run=8)
     high = _bits(blocks[..., 104:108], 2, run=4)
-    scales = (low | high << 4).view(np.int8) - np.int8(32)
+    scales = (low | high << np.uint8(4)).view(np.int8) - np.int8(32)
     return Fields(_halves(blocks, 108), _by_block(codes), None, _by_block(scales.view(np.uint8)).view(np.int8))
 
 
 def _q2_k(blocks: Bytes) -> Fields:
     codes = _by_block(_bits(blocks[..., 16:80], 2, run=32))
-    sc, m = (_by_block(part).view(np.int8) for part in (blocks[..., :16] & 15, blocks[..., :16] >> 4))
+    scales, four = blocks[..., :16], np.uint8(4)
+    sc, m = (_by_block(part).view(np.int8) for part in (scales & np.uint8(15), scales >> four))
     return Fields(_halves(blocks, 80), codes, _halves(blocks, 82), sc, m)
 
 

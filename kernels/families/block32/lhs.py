@@ -1,11 +1,12 @@
 """qsi8d32p: activations as int8 with one f32 scale per row and 32 elements of K. Layout, NumPy twin, emitter.
 
     panel of mr rows, per block of 32:
-    | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | 32/kr groups x mr rows x kr int8 |
+    | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | sums: mr x 2 i16 | 32/kr groups x mr rows x kr int8 |
 
 `bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's
-minimum. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over
-the elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
+minimum; `sums` are those over the first and the last 16 elements, for weights with scales per 16. With `repeat` 2
+each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the elements whose
+k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
 
 TINY = 2.0**-100  # a block that stays below is packed as zeros: 127 / amax would overflow
-NUM_SCALARS = 3
+NUM_SCALARS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Qsi8d32:
 
     @property
     def scalars_bytes(self) -> int:
-        """Bytes of one of the three scalar fields."""
+        """Bytes of one of the four scalar fields."""
         return 4 * self.mr * self.repeat
 
     @property
@@ -72,7 +73,8 @@ class Qsi8d32:
             bias = np.ascontiguousarray((-8 * pairs).astype(np.int16)).view(np.int32)[..., 0]
         else:
             bias = -8 * total
-        scalars = [d, bias.view(np.float32), d * total.astype(np.float32)]
+        sums = q.reshape(*q.shape[:2], 2, BLOCK // 2).sum(-1, dtype=np.int16).view(np.float32)[..., 0]
+        scalars = [d, bias.view(np.float32), d * total.astype(np.float32), sums]
         fields = [np.repeat(self._by_panel(s), self.repeat, axis=-1).view(np.uint8) for s in scalars]
         groups = q.reshape(num_panels, self.mr, -1, BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
         quants = np.ascontiguousarray(groups).view(np.uint8).reshape(num_panels, -1, BLOCK * self.mr)
@@ -123,9 +125,9 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
     rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
     q = f.cast("fptosi", rounded, vector(BLOCK, I32))
     bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
-    bias, total = _sums(f, layout, q)
+    bias, total, sums = _sums(f, layout, q)
     dsum = d * f.cast("sitofp", total, F32)
-    for field, scalar in enumerate((d, bias, dsum)):
+    for field, scalar in enumerate((d, bias, dsum, sums)):
         for copy in range(layout.repeat):
             at = lane * (4 * layout.repeat)
             f.store(scalar, f.offset(block, field * layout.scalars_bytes + 4 * copy), at, align=4)
@@ -148,16 +150,24 @@ def _reduce_max(f: Function, values: Value) -> Value:
     return f.extract(values, 0)
 
 
-def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value]:
-    """The bias field's four bytes and sum(q), both i32."""
-    octets = vector(8, I32)
-    folded = f.zero(octets)
-    for start in range(0, BLOCK, 8):
-        folded = folded + f.shuffle(q, range(start, start + 8))
+def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value, Value]:
+    """The bias field's four bytes, sum(q) and the sums field's four bytes, all i32."""
+    first, last = (_octet(f, q, start) for start in (0, BLOCK // 2))
+    parts = [f.call("llvm.vector.reduce.add.v8i32", I32, octet) for octet in (first, last)]
+    total = parts[0] + parts[1]
     if not layout.paired_bias:
-        total = f.call("llvm.vector.reduce.add.v8i32", I32, folded)
-        return f.const(I32, 0) - (total << 3), total
-    low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(folded, (0, 1, 4, 5)))
-    high = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(folded, (2, 3, 6, 7)))
-    minus = [f.const(I32, 0) - (part << 3) for part in (low, high)]
-    return (minus[0] & 0xFFFF) | (minus[1] << 16), low + high
+        return _minus_eight(f, total), total, _two_i16(*parts)
+    low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(first + last, (0, 1, 4, 5)))
+    return _two_i16(_minus_eight(f, low), _minus_eight(f, total - low)), total, _two_i16(*parts)
+
+
+def _octet(f: Function, q: Value, start: int) -> Value:
+    return f.shuffle(q, range(start, start + 8)) + f.shuffle(q, range(start + 8, start + 16))
+
+
+def _minus_eight(f: Function, total: Value) -> Value:
+    return f.const(I32, 0) - (total << 3)
+
+
+def _two_i16(low: Value, high: Value) -> Value:
+    return (low & 0xFFFF) | (high << 16)
