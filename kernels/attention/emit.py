@@ -53,6 +53,11 @@ class Tile:
     isa: Isa
     features: str
 
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """Rows of the groups that code is written for: whole ones, then powers of two for the rows left over."""
+        return (self.rows, *(1 << bit for bit in reversed(range((self.rows - 1).bit_length()))))
+
     def vectors(self, rows: int, columns: int) -> int:
         """How many vectors wide a tile of `rows` is when `columns` elements are to be covered."""
         wide = 1
@@ -79,9 +84,11 @@ class _Emission:
         full = f["num_rows"] - rest
         with f.loop(0, full, rows) as row:
             self._group(row, rows)
-        for few in range(1, rows):
-            with f.when(f.compare("eq", rest, few)):
-                self._group(full, few)
+        row_left = f.variable(full)
+        for few in self.tile.heights[1:]:
+            with f.when(f.compare("ne", rest & few, 0)):
+                self._group(row_left.get(), few)
+                row_left.set(row_left.get() + few)
         f.ret()
         return f.text()
 

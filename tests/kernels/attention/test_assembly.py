@@ -37,7 +37,7 @@ def test_products_of_every_height(variant: AttentionVariant) -> None:
     """Whole tiles and those of the last rows: a multiply-add per accumulator, halves widened once for all rows."""
     engine, depth = variant.isa.engine, variant.isa.spread
     counts = [tuple(len(re.findall(verb[engine], loop)) for verb in (FMA, WIDEN)) for loop in loops(variant)]
-    for rows in range(1, variant.rows + 1):
+    for rows in variant.tile(HEAD_DIM).heights:
         for columns in (BLOCK_TOKENS, HEAD_DIM):
             vectors = variant.tile(HEAD_DIM).vectors(rows, columns)
             assert (rows * vectors * depth, vectors * depth) in counts
