@@ -1,8 +1,9 @@
 """Python functions as native ones: the decorators around numba, and compiled functions kept on disk.
 
-One file per function in the folder of kernels.jit.numba_setup, whose name covers the sources of `kernels`, versions and
-CPU; functions defined elsewhere, in tests, are not kept. numba's own cache sees neither edits in callees nor a moved
-source tree, and demands a writable folder; this one only reads where it cannot write.
+One file per function, named after it and the digest of all sources it reaches, in the folder of
+kernels.jit.numba_setup, which stands for versions and CPU. Functions defined outside `kernels`, in tests, are not kept.
+numba's own cache sees neither edits in callees nor a moved source tree, and demands a writable folder; this one only
+reads where it cannot write.
 """
 
 import os
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
+
+from kernels.jit.sources import digest
 
 from kernels.jit.numba_setup import COUNTER, FOLDER, numba  # first: it configures numba  # isort: skip
 from numba.core import sigutils
@@ -72,8 +75,6 @@ class NativeFunction:
 
     def __init__(self, function: Callable[..., Any], signature: str, folder: Path | None = None) -> None:
         self.name = f"{function.__module__}.{function.__qualname__}"
-        if folder is None and function.__module__.startswith("kernels."):
-            folder = FOLDER
         self._function = function
         self._signature = _normalize_signature(signature)
         self._folder = folder
@@ -84,8 +85,11 @@ class NativeFunction:
     @cached_property
     def _compiled(self) -> Any:
         compiled = _cfunc(self._function, self._signature, locals={}, options=dict(_OPTIONS))
+        module = self._function.__module__
         if self._folder is not None:
             compiled._cache = FunctionFile(self._folder, self.name)
+        elif module.startswith("kernels."):
+            compiled._cache = FunctionFile(FOLDER, f"{self.name}-{digest(module)}")
         compiled.compile()
         if compiled.cache_hits == 0:
             COUNTER.add()

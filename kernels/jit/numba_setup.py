@@ -34,15 +34,6 @@ def numba_target(cpu: CPU) -> tuple[str, str]:
     return "generic", replace(cpu, features=cpu.features.intersection(ARM_FEATURES)).llvm_features()
 
 
-def cache_key(package: Path, *parts: str) -> str:
-    """Hash of every Python source under `package` and of `parts`."""
-    digest = hashlib.sha256("\n".join(parts).encode())
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"\0{path.relative_to(package).as_posix()}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:24]
-
-
 def _configure(modules: Iterable[str]) -> Path:
     """Returns the folder of compiled functions. An operator's own NUMBA_CPU_* win, so that images can be warmed."""
     assert "numba" not in modules, "numba was imported before kernels.jit.numba_setup could set its CPU features"
@@ -51,7 +42,7 @@ def _configure(modules: Iterable[str]) -> Path:
     name = os.environ.setdefault("NUMBA_CPU_NAME", own_name)
     features = os.environ.setdefault("NUMBA_CPU_FEATURES", own_features)
     versions = (version("numba"), llvmlite.__version__, np.__version__, platform.python_version())
-    key = cache_key(Path(__file__).resolve().parent.parent, *versions, name, features)
+    key = hashlib.sha256("\n".join([*versions, name, features]).encode()).hexdigest()[:16]
     folder = cache_folder() / "numba" / key
     os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
     return folder

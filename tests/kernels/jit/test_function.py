@@ -9,7 +9,7 @@ import pytest
 
 from kernels.jit.folder import cache_folder
 from kernels.jit.function import NativeFunction, native
-from kernels.jit.numba_setup import cache_key, compile_events
+from kernels.jit.numba_setup import compile_events
 
 SIGNATURE = "int64(int64, int64)"
 
@@ -69,20 +69,6 @@ def test_a_read_only_folder_is_read(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert NativeFunction(other, SIGNATURE, tmp_path).was_cached
     assert NativeFunction(add_twice, SIGNATURE, tmp_path).ctypes(1, 1) == 3
-
-
-def test_the_key_sees_sources_names_and_parts(tmp_path: Path) -> None:
-    (tmp_path / "inner").mkdir()
-    source = tmp_path / "inner" / "module.py"
-    source.write_text("a = 1\n")
-    keys = {cache_key(tmp_path, "1.0"), cache_key(tmp_path, "1.1")}
-    source.write_text("a = 2\n")
-    keys.add(cache_key(tmp_path, "1.0"))
-    source.rename(tmp_path / "module.py")
-    keys.add(cache_key(tmp_path, "1.0"))
-    assert len(keys) == 4
-    (tmp_path / "notes.txt").write_text("not a source")
-    assert cache_key(tmp_path, "1.0") in keys
 
 
 PROGRAM = """

@@ -1,0 +1,64 @@
+"""The sources that a module of `kernels` is made of: its own and those it imports, as one digest. Imports nothing.
+
+A compiled function is kept under the digest of its module: an edit anywhere it could reach gives a new name, an edit
+elsewhere does not.
+"""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = "kernels"
+
+
+@functools.cache
+def digest(module: str, root: Path = ROOT) -> str:
+    """Of every source that `module` reaches by imports within the package."""
+    total = hashlib.sha256()
+    for name in sorted(closure(module, root)):
+        total.update(f"\0{name}\0".encode())
+        total.update(_path(name, root).read_bytes())
+    return total.hexdigest()[:16]
+
+
+def closure(module: str, root: Path = ROOT) -> frozenset[str]:
+    """The module and all that it imports, directly or not."""
+    found, waiting = {module}, [module]
+    while waiting:
+        for name in imports(waiting.pop(), root):
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return frozenset(found)
+
+
+@functools.cache
+def imports(module: str, root: Path = ROOT) -> frozenset[str]:
+    """The modules of the package that this one names in import statements, wherever they stand."""
+    tree = ast.parse(_path(module, root).read_bytes())
+    return frozenset(name for name in _named(tree) if _inside(name) and _path(name, root).exists())
+
+
+def _named(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports are not followed"
+            if node.module is not None:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _inside(name: str) -> bool:
+    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+
+
+def _path(name: str, root: Path) -> Path:
+    """The file of a module or of a package's __init__; one that does not exist if there is neither."""
+    base = root.joinpath(*name.split("."))
+    package = base / "__init__.py"
+    return package if package.exists() else base.with_suffix(".py")

@@ -1,0 +1,44 @@
+"""The digest of a module: changed by an edit in anything it imports, and by nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from kernels.jit.sources import closure, digest
+
+SOURCES = {
+    "__init__.py": "",
+    "top.py": "import math\nfrom kernels.middle import (\n    thing,\n)\n",
+    "middle.py": "def thing():\n    from kernels.inner import bottom\n    return bottom\n",
+    "inner/__init__.py": "",
+    "inner/bottom.py": "import kernels.middle\nX = 1\n",
+    "inner/other.py": "X = 1\n",
+    "apart.py": "import os\n",
+}
+
+
+def tree(root: Path, changes: dict[str, str]) -> Path:
+    for name, text in {**SOURCES, **changes}.items():
+        path = root / "kernels" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_the_closure(tmp_path: Path) -> None:
+    root = tree(tmp_path, {})
+    assert closure("kernels.top", root) == {"kernels.top", "kernels.middle", "kernels.inner", "kernels.inner.bottom"}
+    assert closure("kernels.apart", root) == {"kernels.apart"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_edit_changes_the_digest_if_it_can_be_reached(tmp_path: Path, name: str) -> None:
+    before = digest("kernels.top", tree(tmp_path / "before", {}))
+    after = digest("kernels.top", tree(tmp_path / "after", {name: SOURCES[name] + "# edited\n"}))
+    assert (before != after) == (name in ("top.py", "middle.py", "inner/__init__.py", "inner/bottom.py"))
+
+
+def test_the_sampler_reaches_the_exponential_and_no_family() -> None:
+    reached = closure("kernels.ops.sampling.op")
+    assert {"kernels.jit.exponential", "kernels.runtime.abi", "kernels.ops.sampling.select"} <= reached
+    assert not any(name.startswith("kernels.families") for name in reached)
