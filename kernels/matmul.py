@@ -77,6 +77,8 @@ def matmul(op_address: int, thread_address: int) -> int:
     m = step.num_logit_rows if op.is_logits else step.num_tokens
     thread.units = m
     counter = thread.counters + 64 * op.op_index
+    if m == 0:  # a prefill that samples nothing yet
+        return 0
     if m == 1:
         while True:
             column = atomic_add_i64(counter, 1) * op.gemv_chunk

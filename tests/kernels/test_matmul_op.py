@@ -33,8 +33,9 @@ def run(source: str, x: npt.NDArray[np.float32], n: int, num_threads: int) -> np
     MatmulOp("test", choice, rhs, n, k, lhs, dst, column=2).add(builder, LIBRARY, num_threads)
     program = builder.build()
     variant = choice.gemv if len(x) == 1 else choice.gemm
-    packed = pack_lhs(LIBRARY, variant.lhs_pack, x)
-    program.view(lhs)[: packed.size] = packed
+    if len(x):
+        packed = pack_lhs(LIBRARY, variant.lhs_pack, x)
+        program.view(lhs)[: packed.size] = packed
     step = np.zeros(1, STEP)
     step["num_tokens"] = len(x)
     with Executor(program, num_threads) as executor:
@@ -60,3 +61,8 @@ def test_every_team_computes_the_micro_kernels_bits(source: str, m: int, n: int)
     expected = matmul(LIBRARY, choice.gemm, x, rhs, n)
     for num_threads in (1, 2, 3):
         np.testing.assert_array_equal(run(source, x, n, num_threads), expected)
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_no_rows_are_no_work(num_threads: int) -> None:
+    assert run("Q4_0", np.zeros((0, 96), np.float32), 200, num_threads).shape == (0, 200)
