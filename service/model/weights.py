@@ -91,15 +91,18 @@ class WeightLoader:
     def __init__(self, file: GGUFFile, config: LlamaConfig, cpu: CPU, cap: str | None) -> None:
         self._file, self._config, self._cpu, self._cap = file, config, cpu, cap
         self._arena: Arena | None = None
+        self._used: set[str] = set()
 
     def load(self) -> Weights:
-        """Checks every tensor before it packs the first."""
+        """Checks every tensor before it packs the first. What nothing reads is refused: it would be missed."""
         c = self._config
         embedding = self._tensor("token_embd.weight", None, c.embedding)
-        output = self._file.tensors.get("output.weight")
+        output = self._find("output.weight")
         if output is not None:
             self._tensor("output.weight", embedding.num_rows, c.embedding)
         planned = [self._plan_layer(index) for index in range(c.num_layers)]
+        output_norm = self._vector("output_norm.weight", c.embedding)
+        self._refuse_unused()
         logits = self._matmul((output or embedding,))
         groups = [group for layer in planned for group in layer.groups] + [logits]
         self._arena = Arena([matrix.packed_bytes for group in groups for matrix in group])
@@ -114,7 +117,6 @@ class WeightLoader:
             )
             for layer in planned
         )
-        output_norm = self._vector("output_norm.weight", c.embedding)
         return Weights(embedding, self._file.data(embedding.name), layers, output_norm, self._pack(logits))
 
     def _plan_layer(self, index: int) -> _PlannedLayer:
@@ -132,8 +134,21 @@ class WeightLoader:
             (self._matmul((q, k, v)), self._matmul((o,)), self._matmul((gate, up)), self._matmul((down,))),
         )
 
+    def _find(self, name: str) -> TensorInfo | None:
+        self._used.add(name)
+        return self._file.tensors.get(name)
+
+    def _refuse_unused(self) -> None:
+        unused = sorted(self._file.tensors.keys() - self._used)
+        if unused:
+            more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+            raise ModelFileError(
+                f"{self._file.path.name}: tensor {unused[0]}{more} has no place in a llama of "
+                f"{self._config.num_layers} layers; without it the answers would be wrong"
+            )
+
     def _tensor(self, name: str, rows: int | None, columns: int) -> TensorInfo:
-        tensor = self._file.tensors.get(name)
+        tensor = self._find(name)
         if tensor is None:
             raise ModelFileError(f"{self._file.path.name}: tensor {name} is missing")
         expected = (tensor.num_rows if rows is None else rows, columns)
@@ -145,7 +160,7 @@ class WeightLoader:
         return tensor
 
     def _vector(self, name: str, size: int) -> npt.NDArray[np.float32]:
-        tensor = self._file.tensors.get(name)
+        tensor = self._find(name)
         if tensor is None or tensor.shape != (size,) or tensor.type.name != "F32":
             found = "missing" if tensor is None else f"{tensor.type.name} {list(tensor.shape)}"
             raise ModelFileError(f"{self._file.path.name}: tensor {name} is {found}; it has to be F32 [{size}]")
