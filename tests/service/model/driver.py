@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
 from service.engine.plan import Chunk, StepPlan
-from service.engine.request import Request, SampledToken, SamplingParams
+from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.loader import GemmuleModel
 
@@ -35,12 +35,13 @@ def sequence(
     return made
 
 
-def step(model: GemmuleModel, *chunks: Chunk) -> tuple[F32, Sequence[SampledToken]]:
+def step(model: GemmuleModel, *chunks: Chunk) -> tuple[F32, Sequence[SampledToken | FailedRow]]:
     """One step -> logits f32[R, V] and a token for each of the R chunks that sample."""
     plan = StepPlan(chunks)
     tokens = model.runner.run(plan)
     program = model.executor.program
-    return program.view(program.buffers["logits"])[: plan.num_logit_rows].copy(), tokens
+    logits: F32 = program.view(program.buffers["logits"])[: plan.num_logit_rows].copy()
+    return logits, tokens
 
 
 def cut(tokens: TokenSequence, size: int, start: int = 0) -> list[Chunk]:

@@ -17,9 +17,9 @@ class RoundingOracle(Oracle):
     def _product(self, x: F32, name: str) -> F32:
         if self.types[f"{name}.weight"] in QUANTISED:
             d, q = quantise(np.ascontiguousarray(x, np.float32))
-            x = (d[..., None].astype(np.float64) * q).reshape(x.shape)
-        out: F32 = (x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)).astype(np.float32)
-        return out
+            x = (d[..., None] * q.astype(np.float32)).reshape(x.shape)
+        wide = x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)
+        return wide.astype(np.float32)
 
     def _cached(self, x: F32) -> F32:
         return x.astype(np.float16).astype(np.float32)
