@@ -16,11 +16,13 @@ from kernels.runtime.stats import KernelStats, summarise
 from kernels.runtime.ticks import nanosecond_scale, tick_rate
 from kernels.runtime.walk import SLOT_STATS, TEAM, run_step, run_worker, stop_workers
 
-# Long enough for the tail of an op, short enough not to starve the thread that is waited for. Idle workers spin as long
-# as a short gap between two steps takes, and no longer: the event loop may want the core.
-SPIN_S: Final = 50e-6
+# A waiting thread spins through the tail of an op, then gives its core to whoever wants it (the thread that is waited for
+# may be one) but comes back at once if nobody does, then sleeps. Idle workers wait likewise through the gap between two
+# steps: waking one from its sleep takes some 40 us.
+SPIN_S: Final = 20e-6
 YIELD_S: Final = 1e-3
-PARK_S: Final = 50e-6
+PARK_S: Final = 20e-6
+PARK_YIELD_S: Final = 300e-6
 
 # (futex, sched_yield)
 _SYSCALLS: Final = {"x86_64": (202, 24), "AMD64": (202, 24), "aarch64": (98, 124), "arm64": (98, 124)}
@@ -109,6 +111,7 @@ class _TeamMemory:
             "spin_ticks": 0 if crowded else int(SPIN_S * rate),
             "yield_ticks": int(YIELD_S * rate),
             "park_ticks": 0 if crowded else int(PARK_S * rate),
+            "park_yield_ticks": 0 if crowded else int(PARK_YIELD_S * rate),
             "tick_scale": nanosecond_scale(rate),
         }
         for name, value in values.items():

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.runtime.abi import PHASES
+from kernels.runtime.histogram import NUM_BUCKETS
 from kernels.runtime.program import KernelSlot
-from kernels.runtime.ticks import NUM_BUCKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class KernelStats:
 
     `seconds` is the threads' own work, added up over threads; `barrier_seconds` what they then waited for each other;
     `wall_seconds` what the step spent here. `histogram` counts the own work of each thread and call (so it adds up to
-    calls x threads), by the edges of kernels.runtime.ticks.HISTOGRAM_EDGES_S.
+    calls x threads), by the edges of kernels.runtime.histogram.HISTOGRAM_EDGES_S.
     """
 
     kernel: str

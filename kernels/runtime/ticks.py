@@ -1,4 +1,4 @@
-"""Ticks to seconds, and the edges of the latency histograms. Knows no kernel.
+"""Ticks to seconds, and to the buckets of the latency histogram. Knows no kernel.
 
 The tick rate is measured against the monotonic clock on every architecture: Arm's cntfrq_el0 is what firmware wrote
 there, and x86 does not say.
@@ -11,21 +11,12 @@ from typing import Final
 
 from kernels.jit.function import c_callable, inlined
 from kernels.jit.native import count_leading_zeros, read_ticks
+from kernels.runtime.histogram import FIRST_EDGE_EXPONENT, HISTOGRAM_EDGES_S, NUM_BUCKETS
+
+__all__ = ["HISTOGRAM_EDGES_S", "histogram_bucket", "measure_rate", "nanosecond_scale", "tick_rate", "ticks_now"]
 
 CALIBRATION_S: Final = 0.01
 SCALE_SHIFT: Final = 20  # nanoseconds = ticks * scale >> SCALE_SHIFT
-
-# Bucket k counts durations below edge k: two buckets an octave from 64 ns to 0.5 s, the last one is open.
-NUM_BUCKETS: Final = 48
-FIRST_EDGE_EXPONENT: Final = 6
-
-
-def _edge_ns(bucket: int) -> int:
-    octave, upper_half = divmod(bucket, 2)
-    return (3 << FIRST_EDGE_EXPONENT - 1 if upper_half else 2 << FIRST_EDGE_EXPONENT - 1) << octave
-
-
-HISTOGRAM_EDGES_S: Final = tuple(_edge_ns(bucket) * 1e-9 for bucket in range(NUM_BUCKETS - 1))
 
 
 @c_callable("int64()")

@@ -22,7 +22,8 @@ from kernels.jit.native import (
     store,
 )
 from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, PHASES, STEP, THREAD, THREAD_BYTES, Record
-from kernels.runtime.ticks import NUM_BUCKETS, histogram_bucket
+from kernels.runtime.histogram import NUM_BUCKETS
+from kernels.runtime.ticks import histogram_bucket
 
 # What changes while a step runs lies on lines of its own.
 TEAM: Final[Record] = np.dtype(
@@ -30,12 +31,13 @@ TEAM: Final[Record] = np.dtype(
         "names": [
             "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
             "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
+            "park_yield_ticks",
             "epoch", "parked", "stop", "arrived", "generation", "waiting",
         ],
-        "formats": ["i8"] * 14 + ["i4"] * 6,
+        "formats": ["i8"] * 15 + ["i4"] * 6,
         # epoch counts steps: workers sleep on it, `parked` says how many. arrived, generation: the barrier; `waiting`
         # says how many sleep on generation.
-        "offsets": [*range(0, 112, 8), 128, 132, 136, 192, 256, 260],
+        "offsets": [*range(0, 120, 8), 128, 132, 136, 192, 256, 260],
         "itemsize": 320,
     }
 )  # fmt: skip
@@ -158,8 +160,8 @@ def run_worker(team_address: int, index: int) -> int:
     team = record(team_address, TEAM)
     epoch = np.int32(0)
     while True:
-        spin = team.park_ticks
-        _wait_while(team_address, team_address + EPOCH, team_address + PARKED, epoch, spin, spin)
+        word, sleepers = team_address + EPOCH, team_address + PARKED
+        _wait_while(team_address, word, sleepers, epoch, team.park_ticks, team.park_yield_ticks)
         # Steps cannot overtake a worker: run_step ends after a barrier with it.
         epoch = np.int32(epoch + 1)
         if team.stop != 0:

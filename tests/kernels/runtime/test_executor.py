@@ -12,8 +12,8 @@ from kernels.jit.native import atomic_add_i32, load, read_ticks, record, store
 from kernels.runtime.abi import CACHE_LINE, PHASES, STEP, THREAD, op_record
 from kernels.runtime.chunks import take_chunk
 from kernels.runtime.executor import Executor
+from kernels.runtime.histogram import HISTOGRAM_EDGES_S
 from kernels.runtime.program import KernelSlot, Program, ProgramBuilder
-from kernels.runtime.ticks import HISTOGRAM_EDGES_S
 
 COUNT = op_record([("counts", "i8"), ("num_items", "i8"), ("size", "i8")])
 CHAIN = op_record([("cells", "i8"), ("failures", "i8"), ("expected", "i8")])

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from kernels.jit.function import c_callable
+from kernels.runtime.histogram import HISTOGRAM_EDGES_S, NUM_BUCKETS
 from kernels.runtime.ticks import (
-    HISTOGRAM_EDGES_S,
-    NUM_BUCKETS,
     histogram_bucket,
     measure_rate,
     nanosecond_scale,
