@@ -20,7 +20,7 @@ from tools.arm.userland import REPOSITORY, ready_userland, say
 
 SUITES = (("tests/kernels",), ("tests/arm",))
 NUM_PROCESSES = 2
-JOB_TIMEOUT_S = 1200
+JOB_TIMEOUT_S = 2400
 # A hang shows its stack long before the job is ended. The assembly tests cross-compile, with the same result on every
 # machine, and are left to the native run.
 PYTEST = (
