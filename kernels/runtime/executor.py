@@ -16,8 +16,8 @@ from kernels.runtime.stats import KernelStats, summarise
 from kernels.runtime.ticks import nanosecond_scale, tick_rate
 from kernels.runtime.walk import SLOT_STATS, TEAM, run_step, run_worker, stop_workers
 
-# A waiting thread spins through the tail of an op, then gives its core to whoever wants it (the thread that is waited for
-# may be one) but comes back at once if nobody does, then sleeps. Idle workers wait likewise through the gap between two
+# A waiting thread spins through the tail of an op, then gives its core to whoever wants it (perhaps the thread that is
+# waited for) but comes back at once if nobody does, then sleeps. Idle workers wait likewise through the gap between two
 # steps: waking one from its sleep takes some 40 us.
 SPIN_S: Final = 20e-6
 YIELD_S: Final = 1e-3
