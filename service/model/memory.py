@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 
 import numpy as np
@@ -15,7 +16,9 @@ def anonymous(num_bytes: int) -> npt.NDArray[np.uint8]:
     room = -(-num_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
     mapping = mmap.mmap(-1, max(room, HUGE_PAGE_BYTES), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        mapping.madvise(mmap.MADV_HUGEPAGE)
+        # Advice only: kernels built without huge pages and user emulation refuse it.
+        with contextlib.suppress(OSError):
+            mapping.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(mapping, np.uint8, num_bytes)
 
 
