@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from kernels.errors import KernelsError
 from kernels.families.block32.families import FAMILIES as BLOCK32
 from kernels.families.floats.families import FAMILIES as FLOATS
+from kernels.families.planes.families import FAMILIES as PLANES
 from kernels.families.variant import Family, MatmulVariant
 
-FAMILIES: tuple[Family, ...] = (*BLOCK32, *FLOATS)
+FAMILIES: tuple[Family, ...] = (*BLOCK32, *PLANES, *FLOATS)
 
 
 class UnsupportedType(KernelsError):

@@ -84,6 +84,7 @@ class Family:
     source: the GGUF tensor type whose blocks pack into this family's RHS without loss.
     reference: f32[m, k], raw u8[n, row bytes] -> f32[m, n], the same formula in NumPy.
     dequantise: raw u8[n, row bytes] -> f32[n, k].
+    k_step: k is a multiple of it.
     """
 
     name: str
@@ -91,3 +92,4 @@ class Family:
     variants: tuple[MatmulVariant, ...]
     reference: Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     dequantise: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+    k_step: int = 32

@@ -55,9 +55,10 @@ def run(source: str, x: npt.NDArray[np.float32], n: int, num_threads: int) -> np
 @pytest.mark.parametrize("m", [1, 2, 7, 64, 299])
 @pytest.mark.parametrize("n", [5, 96, 200])
 def test_every_team_computes_the_micro_kernels_bits(source: str, m: int, n: int) -> None:
-    x = np.random.default_rng(m).standard_normal((m, 96), np.float32)
     choice = choose_matmul(family_for(source), detect_cpu())
-    rhs = choice.rhs.pack(random_weights(source, n, 96, seed=1))
+    k = 256 if choice.family.k_step == 256 else 96
+    x = np.random.default_rng(m).standard_normal((m, k), np.float32)
+    rhs = choice.rhs.pack(random_weights(source, n, k, seed=1))
     expected = matmul(LIBRARY, choice.gemm, x, rhs, n)
     for num_threads in (1, 2, 3):
         np.testing.assert_array_equal(run(source, x, n, num_threads), expected)

@@ -8,7 +8,7 @@ import pytest
 
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart
-from kernels.ladder import AVX2, SCALAR
+from kernels.ladder import AVX2, AVX_VNNI, SCALAR
 from kernels.registry import matmul_variants
 
 DOT = {
@@ -29,16 +29,18 @@ VARIANTS = [pytest.param(v, id=str(v.name)) for _, v in matmul_variants() if v.r
 
 
 def hot_loop(assembly: str, dot: str) -> str:
-    """The basic block with most dot products."""
+    """The basic block with most dot products, up to where it branches back to itself."""
     blocks = re.split(r"(?m)^(?=\.LBB)", assembly)
-    return max(blocks, key=lambda block: len(re.findall(dot, block)))
+    body = max(blocks, key=lambda block: len(re.findall(dot, block)))
+    back = re.search(rf"\t(?:b\.|cbn?z|tbn?z|j)\w*\t.*{re.escape(body.split(':')[0])}$", body, re.MULTILINE)
+    return body[: back.end()] if back else body
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hot_loop(variant: MatmulVariant) -> None:
     """The rung's own dot product, a fused multiply-add per accumulator, no call, accumulators in registers.
 
-    AVX2 has 16 registers, and LLVM's scheduler parks a few accumulators there between two turns of the loop.
+    AVX2 and AVX-VNNI have 16 registers, where LLVM parks a few accumulators between two turns of the loop.
     """
     name = variant.name
     dot = DOT.get(f"{name.engine}_{name.tech}") or DOT[name.tech]
@@ -48,7 +50,7 @@ def test_hot_loop(variant: MatmulVariant) -> None:
     assert num_dots >= num_accumulators * expected_dots(variant)
     assert len(re.findall(FMA, body)) >= num_accumulators
     assert not re.search(r"\t(callq?|bl)\t", body)
-    most = num_accumulators // 2 if variant.rung == AVX2 else 0
+    most = num_accumulators // {AVX2: 2, AVX_VNNI: 4}.get(variant.rung, num_accumulators + 1)
     assert len(spilled_accumulators(body)) <= most, body
 
 

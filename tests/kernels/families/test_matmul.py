@@ -18,12 +18,27 @@ from tests.kernels.weights import random_weights
 CPU = detect_cpu()
 ALL = list(matmul_variants())
 HERE = [pytest.param(family, variant, id=str(variant.name)) for family, variant in ALL if variant.rung.runs_on(CPU)]
-SHAPES = [(1, 1, 32), (1, 8, 64), (2, 16, 96), (3, 35, 64), (5, 33, 160), (8, 64, 256), (17, 50, 96), (37, 96, 64)]
+SHAPES = [
+    (1, 1, 32),
+    (1, 8, 64),
+    (2, 16, 96),
+    (3, 35, 64),
+    (5, 33, 160),
+    (8, 64, 256),
+    (17, 50, 96),
+    (37, 96, 64),
+    (9, 20, 4096),
+]
 
 
 @pytest.fixture(scope="module")
 def library() -> KernelLibrary:
     return KernelLibrary()
+
+
+def whole(family: Family, k: int) -> int:
+    """The next number of elements that the family's rows can have."""
+    return -(-k // family.k_step) * family.k_step
 
 
 def rows(seed: int, m: int, k: int) -> npt.NDArray[np.float32]:
@@ -55,7 +70,7 @@ def test_lhs_pack_is_its_numpy_twin(family: Family, variant: MatmulVariant, libr
 @pytest.mark.parametrize(("family", "variant"), HERE)
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
 def test_matmul(family: Family, variant: MatmulVariant, library: KernelLibrary, m: int, n: int, k: int) -> None:
-    m = 1 if variant.is_gemv else m
+    m, k = 1 if variant.is_gemv else m, whole(family, k)
     x, raw = rows(2, m, k), random_weights(family.source, n, k, seed=3)
     out = matmul(library, variant, x, variant.rhs.pack(raw), n)
     expected = family.reference(x, raw)
@@ -71,7 +86,8 @@ def test_matmul(family: Family, variant: MatmulVariant, library: KernelLibrary, 
 def test_gemm_rows_equal_gemv(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
     """Batch-invariant: a row's bits do not depend on the rows beside it, nor on which kernel computed it."""
     gemv = next(v for v in family.variants if v.rung == variant.rung and v.is_gemv)
-    x, raw = rows(4, 21, 128), random_weights(family.source, 40, 128, seed=5)
+    k = whole(family, 128)
+    x, raw = rows(4, 21, k), random_weights(family.source, 40, k, seed=5)
     rhs = variant.rhs.pack(raw)
     together = matmul(library, variant, x, rhs, 40)
     for m in range(1, 21):
@@ -83,7 +99,8 @@ def test_gemm_rows_equal_gemv(family: Family, variant: MatmulVariant, library: K
 @pytest.mark.parametrize(("family", "variant"), HERE)
 def test_clamp(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
     m = 1 if variant.is_gemv else 9
-    x, raw = rows(6, m, 64), random_weights(family.source, 20, 64, seed=7)
+    k = whole(family, 64)
+    x, raw = rows(6, m, k), random_weights(family.source, 20, k, seed=7)
     rhs = variant.rhs.pack(raw)
     free = matmul(library, variant, x, rhs, 20)
     np.testing.assert_array_equal(matmul(library, variant, x, rhs, 20, (-0.5, 1.25)), free.clip(-0.5, 1.25))
@@ -92,7 +109,7 @@ def test_clamp(family: Family, variant: MatmulVariant, library: KernelLibrary) -
 @pytest.mark.parametrize(("family", "variant"), HERE)
 def test_extreme_integers(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
     """Saturating pairs: every LHS value at +-127 against the largest and smallest weights, all exact."""
-    k, n = 64, 16
+    k, n = whole(family, 64), 16
     raw = random_weights(family.source, n, k, seed=8, extreme=True)
     x = np.where(np.arange(k) % 2, -1.0, 1.0).astype(np.float32)[None] * np.array([[1.0], [-1.0]], np.float32)
     x = np.concatenate([x, np.ones((1, k), np.float32), -np.ones((1, k), np.float32)])[: 1 if variant.is_gemv else 4]

@@ -1,0 +1,66 @@
+"""Packed planes: size beside the source's, and the packed bits against the codes they hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kernels.families.planes.code import CODES, PlaneCode
+from kernels.families.planes.families import FAMILIES
+from kernels.families.planes.rhs import OPERANDS, PlaneRhs
+from kernels.families.variant import Family
+from kernels.ladder import LADDER, Rung
+from kernels.quant.fields import BLOCK
+from kernels.registry import family_for
+from kernels.select import choose_matmul
+from tests.kernels.test_ladder import ICELAKE, N1, ZEN3
+from tests.kernels.weights import random_weights
+
+LAYOUTS = [(8, 4), (16, 4), (4, 4), (4, 8)]
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+@pytest.mark.parametrize(("nr", "kr"), LAYOUTS)
+def test_packed_bytes_are_at_most_a_twentieth_more(code: PlaneCode, nr: int, kr: int) -> None:
+    raw = random_weights(code.source.name, 4 * nr, 1024, seed=1)
+    packed = PlaneRhs(code, nr, kr).pack(raw)
+    assert packed.nbytes == 4 * PlaneRhs(code, nr, kr).panel_bytes(1024)
+    assert packed.nbytes <= 1.05 * raw.nbytes
+
+
+@pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
+@pytest.mark.parametrize(("nr", "kr"), LAYOUTS)
+def test_every_code_is_found_again(code: PlaneCode, nr: int, kr: int) -> None:
+    """Operand by operand from the words of each plane, as the docstring of the layout draws them."""
+    k, n = 512, nr + 1
+    raw = random_weights(code.source.name, n, k, seed=2)
+    rhs = PlaneRhs(code, nr, kr)
+    (panel, _) = rhs.pack(raw)
+    codes = code.source.fields(raw).codes
+    for b in (0, 1, 9, k // BLOCK - 1):
+        at = b * rhs.block_bytes + (b // 8 + 1) * rhs.header_bytes + rhs.scales_bytes
+        words = panel[at : at + rhs.num_words * rhs.word_bytes].reshape(-1, rhs.word_bytes)
+        operands = np.zeros((OPERANDS, rhs.word_bytes), np.uint8)
+        low = first = 0
+        for width in code.planes:
+            for index in range(OPERANDS):
+                bits = words[first + index % width] >> (index // width * width) & ((1 << width) - 1)
+                operands[index] |= (bits << low).astype(np.uint8)
+            low, first = low + width, first + width
+        groups = operands.reshape(BLOCK // kr, nr, kr)
+        for column in range(nr):
+            np.testing.assert_array_equal(groups[:, column].reshape(-1), codes[column, b])
+
+
+@pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.name)
+def test_a_rung_packs_the_lhs_once_for_mixed_files(rung: Rung) -> None:
+    """Q4_K_M holds Q4_K, Q6_K and Q5_0 or Q8_0: all of a rung's integer families read one LHS."""
+    families = [*FAMILIES, *(family_for(source) for source in ("Q4_0", "Q4_1", "Q8_0"))]
+    layouts = {(v.is_gemv, v.lhs) for family in families for v in family.variants if v.rung == rung}
+    assert len(layouts) <= 2
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_the_best_rung_is_written_for(family: Family) -> None:
+    for cpu, rung in ((ZEN3, "avx2"), (ICELAKE, "avx512_vnni"), (N1, "neon_dotprod")):
+        assert choose_matmul(family, cpu).rung.name == rung
