@@ -97,6 +97,7 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
     with ExitStack() as opened:
         file = opened.enter_context(open_gguf(path))
         config = read_config(file.metadata)
+        _check_context(config, settings)
         tokenizer = load_tokenizer(file.metadata)
         chat_template = load_chat_template(file.metadata, tokenizer)
         weights = WeightLoader(file, config, cpu, settings.isa).load()
@@ -133,6 +134,13 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         library=library,
         file=file,
     )
+
+
+def _check_context(config: LlamaConfig, settings: Settings) -> None:
+    if config.context < 2:
+        raise ModelFileError(f"a context of {config.context} tokens has no room for a prompt and an answer")
+    if settings.ctx is not None and settings.ctx > config.context:
+        raise SettingsError(f"ctx={settings.ctx} is more than the model's context of {config.context} tokens")
 
 
 def _check_vocabulary(file: GGUFFile, tokenizer: Tokenizer, weights: Weights) -> None:
