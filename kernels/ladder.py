@@ -37,11 +37,13 @@ _AVX2 = ("avx2", "bmi", "bmi2", "f16c", "fma")
 _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 
 
-def _rung(name: str, arch: str, *needs: str, vector_bits: int | None = None) -> Rung:
+def _rung(name: str, arch: str, *needs: str, vector_bits: int | None = None, streaming_bits: int | None = None) -> Rung:
     attributes = ",".join(f"+{'neon' if feature == 'asimd' else feature}" for feature in needs)
-    return Rung(name, arch, frozenset(needs), attributes, vector_bits)
+    return Rung(name, arch, frozenset(needs), attributes, vector_bits, streaming_bits)
 
 
+# One rung a vector length, of which a CPU has one: the layouts differ.
+SME2 = tuple(_rung("sme2", "aarch64", "asimd", "sme", "sme2", streaming_bits=bits) for bits in (512, 256, 128))
 # At 128 bits SVE has nothing over NEON here; only the Neoverse V1 has 256.
 SVE_I8MM = _rung("sve_i8mm", "aarch64", "asimd", "dotprod", "i8mm", "sve", vector_bits=256)
 NEON_I8MM = _rung("neon_i8mm", "aarch64", "asimd", "dotprod", "i8mm")
@@ -52,7 +54,7 @@ AVX_VNNI = _rung("avx_vnni", "x86_64", *_AVX2, "avxvnni")
 AVX2 = _rung("avx2", "x86_64", *_AVX2)
 SCALAR = _rung("scalar", ANY_ARCH)
 
-LADDER = (SVE_I8MM, NEON_I8MM, NEON_DOTPROD, NEON, AVX512_VNNI, AVX_VNNI, AVX2, SCALAR)
+LADDER = (*SME2, SVE_I8MM, NEON_I8MM, NEON_DOTPROD, NEON, AVX512_VNNI, AVX_VNNI, AVX2, SCALAR)
 
 
 class UnknownRung(KernelsError):

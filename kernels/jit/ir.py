@@ -76,7 +76,7 @@ class Variable:
 
 
 def _natural_align(type_: str) -> int:
-    return 4 if type_.startswith("<") else 8
+    return 8 if type_ in (PTR, I64) else 4
 
 
 class Function:

@@ -7,6 +7,8 @@ import struct
 VOID, PTR = "void", "ptr"
 I1, I8, I16, I32, I64 = "i1", "i8", "i16", "i32", "i64"
 F16, F32 = "half", "float"
+# A function attribute of our own, which kernels.jit.build obeys: machine instructions keep the order of the IR.
+AS_WRITTEN = '"schedule"="as-written"'
 
 
 def vector(lanes: int, element: str) -> str:

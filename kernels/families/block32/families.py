@@ -7,7 +7,7 @@ from functools import partial
 
 from kernels.families.block32.lanes import Isa, LaneTile
 from kernels.families.block32.lhs import Qsi8d32
-from kernels.families.block32.matrix_rungs import mmla_variants
+from kernels.families.block32.matrix_rungs import mmla_variants, streaming_variants
 from kernels.families.block32.names import block32_name, pack_variant
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
@@ -40,12 +40,24 @@ class _LaneRung:
     gemv_prefetch: int = 0
     paired_bias: bool = False
     unsigned_bytes: bool = False
+    signed_nibbles: bool = False
+    float_bits: bool = False
     byte_gemm: tuple[int, int] | None = None
     unpacks: bool = False
 
 
 _LANE_RUNGS = (
-    _LaneRung(NEON_DOTPROD, NeonDotprod(), "neon", "dotprod", mr=4, gemm=(8, 1), gemv_panels=2),
+    _LaneRung(
+        NEON_DOTPROD,
+        NeonDotprod(),
+        "neon",
+        "dotprod",
+        mr=4,
+        gemm=(8, 1),
+        gemv_panels=2,
+        signed_nibbles=True,
+        float_bits=True,
+    ),
     _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=2),
     _LaneRung(
         AVX512_VNNI,
@@ -89,9 +101,16 @@ _LANE_RUNGS = (
 def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     gemm_lhs = Qsi8d32(use.mr, 4, use.paired_bias)
     gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
-    rhs = Rhs32(code, use.isa.lanes, 4, flip_sign=use.unsigned_bytes and not code.is_nibble)
+    rhs = Rhs32(
+        code,
+        use.isa.lanes,
+        4,
+        flip_sign=(use.signed_nibbles and code.is_signed_nibble) or (use.unsigned_bytes and not code.is_nibble),
+    )
     gemv_name = block32_name(gemv_lhs, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.tech)
-    gemv = LaneTile(gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch)
+    gemv = LaneTile(
+        gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch, use.float_bits
+    )
     return (
         _gemm_variant(code, use, gemm_lhs, rhs),
         MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, pack_variant(gemv_lhs, use.rung), gemv.emit),
@@ -102,13 +121,13 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
     m_step, n_panels = (ROWS, PANELS) if use.unpacks else (rows, panels)
     name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
-    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes)
+    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, float_bits=use.float_bits)
     emit = UnpackedTile(tile).emit if use.unpacks else tile.emit
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
 
 
 def _family(code: WeightCode) -> Family:
-    variants = list(mmla_variants(code))
+    variants = [*streaming_variants(code), *mmla_variants(code)]
     for use in _LANE_RUNGS:
         variants += _lane_variants(code, use)
     return Family(

@@ -15,9 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernels.families.block32.float_bits import start_bits
 from kernels.families.block32.lhs import Qsi8d32
-from kernels.families.block32.rhs import Rhs32, WeightCode
+from kernels.families.block32.rhs import Rhs32, WeightCode, unpack_nibbles
+from kernels.jit.constants import MemoryConstants
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, Variable, vector
+from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
 
 GROUPS = 8  # of 4 elements in a block of 32
@@ -51,6 +54,7 @@ class LaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`.
 
     prefetch_bytes: how far ahead of its loads the GEMV asks for weights, 0 for not at all.
+    float_bits: sums start as kernels.families.block32.float_bits has it; the emitter's order is kept.
     """
 
     name: MatmulName
@@ -61,6 +65,7 @@ class LaneTile:
     isa: Isa
     features: str
     prefetch_bytes: int = 0
+    float_bits: bool = False
 
     def emit(self) -> str:
         return LaneEmission.begin(self).text()
@@ -85,11 +90,20 @@ class LaneEmission:
         self.num_blocks = f["k"] >> 5
         self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
         self.rhs_panel_bytes = self.num_blocks * tile.rhs.block_bytes
+        num_sums = tile.rows * tile.panels * self.vectors
+        bits = [start_bits(tile.rhs.code)]
+        self.starts = MemoryConstants(f, bits, 4 * tile.isa.lanes, num_sums) if tile.float_bits else None
 
     @classmethod
     def begin(cls, tile: LaneTile) -> LaneEmission:
         arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
-        f = Function(str(tile.name), [*arguments, ("dst_stride", I64), ("lo", F32), ("hi", F32)], tile.features)
+        attributes = (AS_WRITTEN,) if tile.float_bits else ()
+        f = Function(
+            str(tile.name),
+            [*arguments, ("dst_stride", I64), ("lo", F32), ("hi", F32)],
+            tile.features,
+            attributes=attributes,
+        )
         return cls(tile, f)
 
     def text(self) -> str:
@@ -132,6 +146,8 @@ class LaneEmission:
         rhs_panels = [f.offset(panel, self.rhs_panel_bytes * p) for p in range(panels)]
         acc = [[f.variable(f.zero(self.floats)) for _ in range(panels * self.vectors)] for _ in range(rows)]
         with f.loop(0, self.num_blocks) as index:
+            if self.starts:
+                self.starts.refresh()
             lhs_at, rhs_at = index * lhs.block_bytes, index * self.tile.rhs.block_bytes
             blocks = [f.offset(p, rhs_at) for p in rhs_panels]
             if self.tile.prefetch_bytes:
@@ -156,7 +172,7 @@ class LaneEmission:
             f.load(vector(4 * lanes, I8), block, rhs.group_offset(g) + 4 * lanes * v) for g in range(rhs.num_groups)
         ]
         if rhs.code.is_nibble:
-            groups = [w & 15 for w in groups] + [w >> 4 for w in groups]
+            groups = unpack_nibbles(rhs, groups)
         scale = self.isa.half_to_float(f, block, 2 * lanes * v)
         minimum = self.isa.half_to_float(f, block, rhs.min_offset + 2 * lanes * v) if rhs.code.has_min else None
         return Column(groups, scale, minimum)
@@ -167,7 +183,7 @@ class LaneEmission:
         count = len(acc)
         d = isa.spread(f, F32, block, 0, count)
         bias = isa.spread(f, I32, block, lhs.scalars_bytes, count) if rhs.needs_bias else [None] * count
-        sums = [[isa.start(f, rhs.code, b) for _ in columns] for b in bias]
+        sums = [[self._start(b) for _ in columns] for b in bias]
         for g in range(GROUPS):
             lhs_group = isa.spread(f, I32, block, lhs.group_offset(g), count)
             for r in range(count):
@@ -180,3 +196,8 @@ class LaneEmission:
                 if column.minimum is not None:
                     value = f.fma(column.minimum, dsum[r], value)
                 acc[r][c].set(value)
+
+    def _start(self, bias: Value | None) -> Value:
+        if self.starts:
+            return self.starts.load(vector(self.isa.lanes, I32))
+        return self.isa.start(self.f, self.tile.rhs.code, bias)

@@ -1,4 +1,4 @@
-"""The block32 variants whose instructions multiply matrices: NEON's and SVE's smmla."""
+"""The block32 variants whose instructions multiply matrices: SME2's outer products, NEON's and SVE's smmla."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from kernels.families.block32.mmla import MmlaTile, PairedGemv
 from kernels.families.block32.mmla_isa import MmlaIsa, NeonMmla, SveMmla
 from kernels.families.block32.names import block32_name, pack_variant
 from kernels.families.block32.rhs import Rhs32, WeightCode
+from kernels.families.block32.sme2 import MopaTile, StreamingGemv
+from kernels.families.block32.sme2_layout import VECTORS, StreamingRhs
 from kernels.families.variant import MatmulVariant
-from kernels.ladder import NEON_I8MM, SVE_I8MM, Rung
+from kernels.ladder import NEON, NEON_I8MM, SME2, SVE_I8MM, Rung
 
 ROWS = 8
 
@@ -36,7 +38,7 @@ def mmla_variants(code: WeightCode) -> list[MatmulVariant]:
     """GEMM and GEMV of each rung. Rows are packed alike on all of them, by NEON code."""
     made = []
     for use in _MMLA_RUNGS:
-        rhs = Rhs32(code, nr=use.isa.vector_bytes // 4, kr=8)
+        rhs = Rhs32(code, nr=use.isa.vector_bytes // 4, kr=8, flip_sign=code.is_signed_nibble)
         lhs, row = Qsi8d32(ROWS, 8, repeat=2), Qsi8d32(1, 8)
         name = block32_name(lhs, rhs, ROWS, rhs.nr, use.engine, "i8mm")
         gemm = MmlaTile(name, lhs, rhs, use.isa, use.rung.attributes)
@@ -44,4 +46,20 @@ def mmla_variants(code: WeightCode) -> list[MatmulVariant]:
         name = block32_name(row, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.gemv_tech)
         gemv = PairedGemv(name, row, rhs, use.gemv_panels, use.isa, use.rung.attributes)
         made.append(MatmulVariant(name, use.rung, row, rhs, pack_variant(row, NEON_I8MM), gemv.emit))
+    return made
+
+
+def streaming_variants(code: WeightCode) -> list[MatmulVariant]:
+    """GEMM and GEMV of SME2 for each streaming vector length. Rows are packed outside streaming mode, by NEON code."""
+    made = []
+    for rung in SME2:
+        assert rung.streaming_bits
+        lanes = rung.streaming_bits // 32
+        lhs, row, rhs = Qsi8d32(lanes, 4), Qsi8d32(1, 4), StreamingRhs(code, VECTORS * lanes)
+        name = block32_name(lhs, rhs, lanes, rhs.nr, "sme2", "mopa")
+        gemm = MopaTile(name, lhs, rhs, rung.attributes)
+        made.append(MatmulVariant(name, rung, lhs, rhs, pack_variant(lhs, NEON), gemm.emit))
+        name = block32_name(row, rhs, 1, 2 * rhs.nr, "sme2", "sdot")
+        gemv = StreamingGemv(name, row, rhs, rung.attributes)
+        made.append(MatmulVariant(name, rung, row, rhs, pack_variant(row, NEON), gemv.emit))
     return made

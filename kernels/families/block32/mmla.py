@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernels.families.block32.float_bits import finish, start_bits
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.mmla_isa import MmlaIsa
-from kernels.families.block32.rhs import Rhs32
-from kernels.jit.ir import F32, I32, I64, PTR, Function, Value, Variable
+from kernels.families.block32.rhs import Rhs32, unpack_nibbles
+from kernels.jit.constants import MemoryConstants
+from kernels.jit.ir import F32, I64, PTR, Function, Value, Variable
+from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
 
 VECTORS = 2  # of a panel
+PAIRS_AT_ONCE = 2  # whose operands are neighbours in memory: one ldp
 GROUPS = 4  # of 8 elements in a block of 32
 SIZES = [("m", I64), ("n", I64), ("k", I64)]
 ARGUMENTS = [*SIZES, ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I64), ("lo", F32), ("hi", F32)]
@@ -34,54 +38,68 @@ class MmlaTile:
     features: str
 
     def emit(self) -> str:
-        f = Function(str(self.name), ARGUMENTS, self.features, attributes=self.isa.attributes)
+        f = Function(str(self.name), ARGUMENTS, self.features, attributes=(*self.isa.attributes, AS_WRITTEN))
         num_blocks = f["k"] >> 5
+        starts = self.isa.constants(f, [start_bits(self.rhs.code)], self.lhs.mr // 2 * VECTORS)
         panel = f.variable(f["rhs"])
         rest = f.remainder(f["m"], self.lhs.mr)
         full = f["m"] - rest
         with f.loop(0, f["n"], self.rhs.nr) as n0:
             lhs_panel = f.variable(f["lhs"])
             with f.loop(0, full, self.lhs.mr) as m0:
-                self._tile(f, lhs_panel.get(), panel.get(), m0, n0, self.lhs.mr, num_blocks)
+                self._tile(f, starts, lhs_panel.get(), panel.get(), m0, n0, self.lhs.mr, num_blocks)
                 lhs_panel.set(f.offset(lhs_panel.get(), num_blocks * self.lhs.block_bytes))
             for few in range(1, self.lhs.mr):
                 with f.when(f.compare("eq", rest, few)):
-                    self._tile(f, lhs_panel.get(), panel.get(), full, n0, few, num_blocks)
+                    self._tile(f, starts, lhs_panel.get(), panel.get(), full, n0, few, num_blocks)
             panel.set(f.offset(panel.get(), num_blocks * self.rhs.block_bytes))
         f.ret()
         return f.text()
 
-    def _tile(self, f: Function, lhs: Value, rhs: Value, m0: Value, n0: Value, rows: int, num_blocks: Value) -> None:
+    def _tile(
+        self,
+        f: Function,
+        starts: MemoryConstants,
+        lhs: Value,
+        rhs: Value,
+        m0: Value,
+        n0: Value,
+        rows: int,
+        num_blocks: Value,
+    ) -> None:
         pairs = (rows + 1) // 2
         acc = [[f.variable(f.zero(self.isa.floats)) for _ in range(VECTORS)] for _ in range(pairs)]
         with f.loop(0, num_blocks) as index:
+            starts.refresh()
             block = f.offset(rhs, index * self.rhs.block_bytes)
-            self._block(f, f.offset(lhs, index * self.lhs.block_bytes), block, acc)
+            self._block(f, starts, f.offset(lhs, index * self.lhs.block_bytes), block, acc)
         for pair in range(pairs):
             both = self.isa.rows(f, acc[pair][0].get(), acc[pair][1].get())
             for odd, value in enumerate(both[: rows - 2 * pair]):
                 out = f.offset(f["dst"], (m0 + (2 * pair + odd)) * f["dst_stride"] + (n0 << 2))
                 self.isa.store(f, f.clamp(value, f["lo"], f["hi"]), out, f["n"] - n0)
 
-    def _block(self, f: Function, lhs: Value, rhs: Value, acc: list[list[Variable]]) -> None:
+    def _block(self, f: Function, starts: MemoryConstants, lhs: Value, rhs: Value, acc: list[list[Variable]]) -> None:
         code, isa = self.rhs.code, self.isa
         weights = unpack(f, isa, self.rhs, rhs)
         scales = isa.beside_products(f, isa.halves(f, rhs, 0))
         mins = isa.beside_products(f, isa.halves(f, rhs, self.rhs.min_offset)) if code.has_min else None
-        for pair, columns in enumerate(acc):
-            d = isa.pair_of_rows(f, isa.floats, lhs, 16 * pair)
-            bias_at = self.lhs.scalars_bytes + 16 * pair
-            bias = isa.pair_of_rows(f, isa.ints, lhs, bias_at) if self.rhs.needs_bias else f.zero(isa.ints)
-            sums = [bias] * VECTORS
+        for first in range(0, len(acc), PAIRS_AT_ONCE):
+            pairs = range(first, min(first + PAIRS_AT_ONCE, len(acc)))
+            sums = {pair: [starts.load(isa.ints) for _ in range(VECTORS)] for pair in pairs}
             for g in range(GROUPS):
-                operand = isa.pair_of_rows(f, isa.bytes, lhs, self.lhs.group_offset(g) + 16 * pair)
-                sums = [isa.mmla(f, sums[c], operand, weights[c][g]) for c in range(VECTORS)]
-            for c, variable in enumerate(columns):
-                value = f.fma(f.cast("sitofp", sums[c], isa.floats), d * scales[c], variable.get())
-                if mins is not None:
-                    dsum = isa.pair_of_rows(f, isa.floats, lhs, 2 * self.lhs.scalars_bytes + 16 * pair)
-                    value = f.fma(mins[c], dsum, value)
-                variable.set(value)
+                at = self.lhs.group_offset(g)
+                operands = [isa.pair_of_rows(f, isa.bytes, lhs, at + 16 * pair) for pair in pairs]
+                for pair, operand in zip(pairs, operands, strict=True):
+                    sums[pair] = [isa.mmla(f, sums[pair][c], operand, weights[c][g]) for c in range(VECTORS)]
+            for pair in pairs:
+                d = isa.pair_of_rows(f, isa.floats, lhs, 16 * pair)
+                for c, variable in enumerate(acc[pair]):
+                    value = f.fma(finish(f, code, sums[pair][c], isa.floats), d * scales[c], variable.get())
+                    if mins is not None:
+                        dsum = isa.pair_of_rows(f, isa.floats, lhs, 2 * self.lhs.scalars_bytes + 16 * pair)
+                        value = f.fma(mins[c], dsum, value)
+                    variable.set(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,46 +114,49 @@ class PairedGemv:
     features: str
 
     def emit(self) -> str:
-        f = Function(str(self.name), ARGUMENTS, self.features, attributes=self.isa.attributes)
+        f = Function(str(self.name), ARGUMENTS, self.features, attributes=(*self.isa.attributes, AS_WRITTEN))
         panel_bytes = (f["k"] >> 5) * self.rhs.block_bytes
         panel = f.variable(f["rhs"])
         n = f.variable(f.const(I64, 0))
         width = self.panels * self.rhs.nr
+        starts = self.isa.constants(f, [start_bits(self.rhs.code), 0], self.panels * VECTORS)
         with f.loop(0, f["n"] - (width - 1), width) as n0:
-            self._columns(f, panel.get(), panel_bytes, n0, self.panels)
+            self._columns(f, starts, panel.get(), panel_bytes, n0, self.panels)
             panel.set(f.offset(panel.get(), panel_bytes * self.panels))
             n.set(n0 + width)
         with f.loop(n.get(), f["n"], self.rhs.nr) as n0:
-            self._columns(f, panel.get(), panel_bytes, n0, 1)
+            self._columns(f, starts, panel.get(), panel_bytes, n0, 1)
             panel.set(f.offset(panel.get(), panel_bytes))
         f.ret()
         return f.text()
 
-    def _columns(self, f: Function, panel: Value, panel_bytes: Value, n0: Value, panels: int) -> None:
+    def _columns(
+        self, f: Function, starts: MemoryConstants, panel: Value, panel_bytes: Value, n0: Value, panels: int
+    ) -> None:
         acc = [f.variable(f.zero(self.isa.floats)) for _ in range(panels)]
         with f.loop(0, f["k"] >> 5) as index:
+            starts.refresh()
             lhs = f.offset(f["lhs"], index * self.lhs.block_bytes)
             block = f.offset(panel, index * self.rhs.block_bytes)
             row = [self.isa.eight(f, lhs, self.lhs.group_offset(g)) for g in range(GROUPS)]
             d = f.splat(f.load(F32, lhs, 0, align=4), self.isa.floats)
             for p, variable in enumerate(acc):
-                variable.set(self._panel(f, f.offset(block, panel_bytes * p), lhs, row, d, variable.get()))
+                variable.set(self._panel(f, starts, f.offset(block, panel_bytes * p), lhs, row, d, variable.get()))
         for p, variable in enumerate(acc):
             value = f.clamp(variable.get(), f["lo"], f["hi"])
             column = n0 + self.rhs.nr * p
             self.isa.store(f, value, f.offset(f["dst"], column << 2), f["n"] - column)
 
-    def _panel(self, f: Function, rhs: Value, lhs: Value, row: list[Value], d: Value, acc: Value) -> Value:
-        isa = self.isa
+    def _panel(
+        self, f: Function, starts: MemoryConstants, rhs: Value, lhs: Value, row: list[Value], d: Value, acc: Value
+    ) -> Value:
+        isa, code = self.isa, self.rhs.code
         weights = unpack(f, isa, self.rhs, rhs)
-        sums = [f.zero(isa.ints)] * VECTORS
+        sums = [starts.load(isa.ints) for _ in range(VECTORS)]
         for g in range(GROUPS):
             sums = [isa.dot(f, sums[c], weights[c][g], row[g]) for c in range(VECTORS)]
-        total = isa.join(f, *sums)
-        if self.rhs.needs_bias:
-            total = total + f.splat(f.load(I32, lhs, self.lhs.scalars_bytes, align=4), isa.ints)
-        value = f.fma(f.cast("sitofp", total, isa.floats), d * isa.halves(f, rhs, 0), acc)
-        if self.rhs.code.has_min:
+        value = f.fma(finish(f, code, isa.join(f, *sums), isa.floats), d * isa.halves(f, rhs, 0), acc)
+        if code.has_min:
             dsum = f.splat(f.load(F32, lhs, 2 * self.lhs.scalars_bytes, align=4), isa.floats)
             value = f.fma(isa.halves(f, rhs, self.rhs.min_offset), dsum, value)
         return value
@@ -149,4 +170,4 @@ def unpack(f: Function, isa: MmlaIsa, rhs: Rhs32, block: Value) -> list[list[Val
     ]
     if not rhs.code.is_nibble:
         return loaded
-    return [[w & 15 for w in column] + [w >> 4 for w in column] for column in loaded]
+    return [unpack_nibbles(rhs, column) for column in loaded]

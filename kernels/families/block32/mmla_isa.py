@@ -1,14 +1,16 @@
 """The verbs of matrix-product tiles: NEON's 128-bit vectors, and SVE's at one vector length.
 
-A vector of a panel holds two columns x 8 elements for each 128 bits, a sum 2 x 2 of int32 for each; rows of the LHS come in
-pairs, repeated in every 128 bits. A panel is two such vectors wide: 4 columns at 128 bits, 8 at 256.
+A vector of a panel holds two columns x 8 elements for each 128 bits, a sum 2 x 2 of int32 for each; rows of the LHS
+come in pairs, repeated in every 128 bits. A panel is two such vectors wide: 4 columns at 128 bits, 8 at 256.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kernels.jit.constants import MemoryConstants
 from kernels.jit.ir import F16, F32, I8, I32, I64, Function, Value, vector
 from kernels.jit.scalable import first_lanes, load_repeated, scalable, store_lanes, vscale_range, zip_
 
@@ -30,6 +32,8 @@ class MmlaIsa(Protocol):
 
     @property
     def bytes(self) -> str: ...
+
+    def constants(self, f: Function, values: Sequence[int], copies: int) -> MemoryConstants: ...
 
     def pair_of_rows(self, f: Function, type_: str, pointer: Value, offset: int) -> Value:
         """16 bytes: a row pair's 8 elements each, or its scalars, each twice."""
@@ -66,6 +70,9 @@ class NeonMmla:
     floats: str = vector(4, F32)
     ints: str = vector(4, I32)
     bytes: str = vector(16, I8)
+
+    def constants(self, f: Function, values: Sequence[int], copies: int) -> MemoryConstants:
+        return MemoryConstants(f, values, self.vector_bytes, copies)
 
     def pair_of_rows(self, f: Function, type_: str, pointer: Value, offset: int) -> Value:
         return f.load(type_, pointer, offset, align=4)
@@ -107,6 +114,9 @@ class SveMmla:
     @property
     def attributes(self) -> tuple[str, ...]:
         return (vscale_range(8 * self.vector_bytes),)
+
+    def constants(self, f: Function, values: Sequence[int], copies: int) -> MemoryConstants:
+        return MemoryConstants(f, values, self.vector_bytes, copies)
 
     def pair_of_rows(self, f: Function, type_: str, pointer: Value, offset: int) -> Value:
         return load_repeated(f, type_, pointer, offset)

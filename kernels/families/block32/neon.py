@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernels.families.block32.float_bits import finish, start_bits
 from kernels.families.block32.rhs import WeightCode
 from kernels.jit.ir import F16, F32, I8, I16, I32, Function, Value, vector
 
@@ -15,8 +16,9 @@ class NeonDotprod:
     lanes: int = 4
 
     def spread(self, f: Function, element: str, pointer: Value, offset: int, count: int) -> list[Value]:
-        if count == 1:
-            return [f.splat(f.load(element, pointer, offset, align=4), vector(4, element))]
+        if count == 1:  # the only row's scalars and groups are neighbours: of 16 bytes, one element
+            loaded = f.load(vector(4, element), pointer, offset // 16 * 16, align=4)
+            return [f.shuffle(loaded, [offset % 16 // 4] * 4)]
         loaded = f.load(vector(4, element), pointer, offset, align=4)
         return [f.shuffle(loaded, [row] * 4) for row in range(count)]
 
@@ -24,7 +26,7 @@ class NeonDotprod:
         return f.cast("fpext", f.load(vector(4, F16), pointer, offset), vector(4, F32))
 
     def start(self, f: Function, code: WeightCode, bias: Value | None) -> Value:
-        return bias if bias is not None else f.zero(vector(4, I32))
+        return f.const(vector(4, I32), start_bits(code))
 
     def dot(self, f: Function, code: WeightCode, total: Value, weights: Value, lhs: Value) -> Value:
         bytes_ = vector(16, I8)
@@ -33,7 +35,7 @@ class NeonDotprod:
         )
 
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
-        return f.cast("sitofp", total, vector(4, F32))
+        return finish(f, code, total, vector(4, F32))
 
 
 @dataclass(frozen=True, slots=True)

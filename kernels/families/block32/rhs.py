@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernels.jit.ir import Value
 from kernels.quant.blocks import BLOCK, Q4_0, Q4_1, Q8_0, BlockFormat
 
 
@@ -26,6 +27,10 @@ class WeightCode:
     is_nibble: bool
     has_min: bool
 
+    @property
+    def is_signed_nibble(self) -> bool:
+        return self.is_nibble and not self.has_min
+
 
 QSI4 = WeightCode("qsi4c32", Q4_0, is_nibble=True, has_min=False)
 QAI4 = WeightCode("qai4c32", Q4_1, is_nibble=True, has_min=True)
@@ -34,7 +39,11 @@ QSI8 = WeightCode("qsi8c32", Q8_0, is_nibble=False, has_min=False)
 
 @dataclass(frozen=True, slots=True)
 class Rhs32:
-    """One packed layout. `flip_sign` stores int8 plus 128, for instructions that want unsigned weights."""
+    """One packed layout.
+
+    flip_sign: int8 plus 128, for instructions that want unsigned weights; nibbles minus 8, as two's complement, for
+    those that want signed ones.
+    """
 
     code: WeightCode
     nr: int
@@ -43,12 +52,16 @@ class Rhs32:
 
     @property
     def layout_id(self) -> str:
-        return f"{self.code.name}p{self.nr}x{self.kr}" + ("u" if self.flip_sign else "")
+        return f"{self.code.name}p{self.nr}x{self.kr}" + (self._flipped if self.flip_sign else "")
+
+    @property
+    def _flipped(self) -> str:
+        return "s" if self.code.is_nibble else "u"
 
     @property
     def needs_bias(self) -> bool:
         """Symmetric weights that are multiplied unsigned owe -8 (nibbles) or -128 (bytes) x sum(lhs)."""
-        return self.flip_sign or (self.code.is_nibble and not self.code.has_min)
+        return self.code.is_signed_nibble != self.flip_sign
 
     @property
     def min_offset(self) -> int:
@@ -91,5 +104,12 @@ class Rhs32:
         quants = blocks[..., 2 * self.code.source.num_scales :]
         groups = quants.reshape(num_panels, self.nr, num_blocks, self.num_groups, self.kr).transpose(0, 2, 3, 1, 4)
         into = packed[:, :, self.quants_offset :].reshape(num_panels, num_blocks, self.num_groups, self.nr, self.kr)
-        into[...] = groups ^ 0x80 if self.flip_sign else groups
+        into[...] = groups ^ (0x88 if self.code.is_nibble else 0x80) if self.flip_sign else groups
         return packed
+
+
+def unpack_nibbles(rhs: Rhs32, groups: list[Value]) -> list[Value]:
+    """Bytes of two nibbles -> the low ones' and the high ones' groups; signed ones 16 times too large."""
+    if rhs.flip_sign:
+        return [w << 4 for w in groups] + [w & 0xF0 for w in groups]
+    return [w & 15 for w in groups] + [w >> 4 for w in groups]

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from kernels.families.variant import MatmulVariant
-from kernels.jit.build import compile_apart
+from kernels.jit.build import compile_apart, compile_here
 from kernels.ladder import AVX2, AVX_VNNI, SCALAR
 from kernels.registry import matmul_variants
 
@@ -24,8 +24,10 @@ DOT = {
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
 }
 FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
-VECTOR_SPILL = r"\t(?:vmov\w+|st[rp])\t(%[xyz]mm\d+|q\d+), .*(?:\(%rsp|\[sp)"
-VARIANTS = [pytest.param(v, id=str(v.name)) for _, v in matmul_variants() if v.rung != SCALAR]
+VECTOR_SPILL = r"\t(?:vmov\w+\t(?=.*\(%rsp)|st[rp]\t(?=.*\[sp|z))(%[xyz]mm\d+|[qz]\d+), "
+COMPILED = [v for _, v in matmul_variants() if v.rung != SCALAR]
+VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine != "sme2"]
+STREAMING = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "sme2"]
 
 
 def hot_loop(assembly: str, dot: str) -> str:
@@ -62,7 +64,7 @@ def spilled_accumulators(body: str) -> list[str]:
         store = re.match(VECTOR_SPILL, line)
         if store and re.search(FMA, writer.get(register(store[1]), "")):
             spilled.append(line)
-        registers = re.findall(r"%[xyz]mm\d+|\b[qv]\d+", line)
+        registers = re.findall(r"%[xyz]mm\d+|\b[qvz]\d+", line)
         if registers and not store:  # AT&T order writes the last operand, Arm's the first
             writer[register(registers[-1] if "%" in line else registers[0])] = line
     return spilled
@@ -84,3 +86,31 @@ def expected_dots(variant: MatmulVariant) -> int:
     if variant.name.k_step != 32:
         return variant.name.k_step
     return {"i8mm": 4, "mlal": 16}.get(variant.name.tech, 8)
+
+
+@pytest.mark.parametrize("variant", STREAMING)
+def test_streaming_hot_loop(variant: MatmulVariant) -> None:
+    """Sums and f32 accumulators stay in ZA: outer products of one tile, or dot products of four vectors at once."""
+    lanes = (variant.rung.streaming_bits or 0) // 32
+    assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
+    assert "\tsmstart\tsm\n" in assembly
+    assert "\tsmstop\tsm\n" in assembly
+    body = hot_loop(assembly, r"\t(smopa|sdot)\tza")
+    if variant.is_gemv:
+        assert len(re.findall(r"\tsdot\tza\.s\[w\d+, 0, vgx4\]", body)) == 8
+        assert len(re.findall(r"\tfmla\tza", body)) == 1 + variant.name.rhs.startswith("qa")
+    else:
+        assert len(re.findall(r"\tsmopa\tza0\.s", body)) == 16
+        assert len(re.findall(r"\tfmla\tza\.s\[w\d+, \d, vgx4\]", body)) == 2 * lanes // 4
+    if "4c32" in variant.name.rhs:
+        assert len(re.findall(r"\tluti4\t", body)) == (16 if variant.is_gemv else 8)
+    assert not re.search(r"\tbl\t", body)
+
+
+def test_compilation_leaves_the_scheduler_as_it_was() -> None:
+    """Kernels that keep their emitter's order change an option of the whole process, for as long as they compile."""
+    as_written = next(v for v in COMPILED if str(v.name).endswith("neon_i8mm"))
+    other = next(v for v in COMPILED if str(v.name).endswith("neon_mlal"))
+    before = compile_here(other.emit(), "aarch64", emit="assembly")
+    compile_here(as_written.emit(), "aarch64", emit="assembly")
+    assert compile_here(other.emit(), "aarch64", emit="assembly") == before
