@@ -88,7 +88,7 @@ class Server:
             if metrics.value(name, **labels) == wanted:
                 return metrics
             assert time.monotonic() < give_up_s, f"{name} is {metrics.value(name, **labels)}, not {wanted}"
-            time.sleep(0.005)
+            time.sleep(0.02)  # a scrape costs the server some milliseconds
 
 
 class Metrics:
