@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from kernels.cpu import CPU
 from kernels.families.variant import Family, MatmulVariant, PackedRhs
@@ -40,6 +41,26 @@ def choose_matmul(family: Family, cpu: CPU, cap: str | None = None) -> MatmulCho
         assert gemm.rhs == gemv.rhs, f"{gemm.name} and {gemv.name} must share one packed RHS"
         return MatmulChoice(family, gemm, gemv, _reason(rung, cap, skipped))
     raise AssertionError(f"{family.name} lacks a scalar rung")
+
+
+def choose_together(families: Sequence[Family], cpu: CPU, cap: str | None = None) -> tuple[MatmulChoice, ...] | None:
+    """One choice for each family, all of which read the same packed LHS; None where no rung packs it alike for all.
+
+    Integer families of one rung do; where one of them lacks the best rung, the others go down to its own.
+    """
+    best = tuple(choose_matmul(family, cpu, cap) for family in families)
+    if _one_lhs(best):
+        return best
+    for rung in rungs_for(cpu, cap):
+        lower = tuple(choose_matmul(family, cpu, rung.name) for family in families)
+        if _one_lhs(lower):
+            names = ", ".join(dict.fromkeys(choice.family.source for choice in lower))
+            return tuple(replace(choice, reason=f"{choice.rung.name}: one LHS for {names}") for choice in lower)
+    return None
+
+
+def _one_lhs(choices: Sequence[MatmulChoice]) -> bool:
+    return len({(choice.gemm.lhs, choice.gemv.lhs) for choice in choices}) == 1
 
 
 def _reason(rung: Rung, cap: str | None, skipped: list[str]) -> str:

@@ -8,7 +8,7 @@ from llvmlite import ir
 from kernels.jit.function import intrinsic
 from kernels.jit.native import pointer_to
 from kernels.jit.numba_setup import numba
-from kernels.jit.vector import LANES, F32x16, unary
+from kernels.jit.vector import LANES, F32x16, I32x16, unary
 
 nb: Final[Any] = numba.core.types
 _signature: Final[Any] = numba.core.typing.signature
@@ -65,3 +65,13 @@ def alternate(typingctx: Any, value: Any) -> Any:
 def first_lane(typingctx: Any, value: Any) -> Any:
     """Lane 0 as a scalar."""
     return unary(nb.float32, F32x16, lambda builder, lanes: builder.extract_element(lanes, ir.IntType(32)(0)))
+
+
+@intrinsic
+def lane_numbers(typingctx: Any) -> Any:
+    """Lanes 0 1 2 ... 15."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(I32x16.llvm_type, list(range(LANES)))
+
+    return _signature(I32x16), codegen

@@ -14,6 +14,7 @@ from kernels.errors import KernelsError
 from kernels.jit.function import NativeFunction, inlined, native, op_function
 from kernels.jit.native import load, record, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
+from kernels.quant.native_five_bit_rows import dequantise_row_iq4_nl, dequantise_row_q5_0, dequantise_row_q5_1
 from kernels.quant.native_rows import (
     ROW_FORMATS,
     copy_row_f32,
@@ -22,6 +23,13 @@ from kernels.quant.native_rows import (
     dequantise_row_q4_0,
     dequantise_row_q4_1,
     dequantise_row_q8_0,
+)
+from kernels.quant.native_super_rows import (
+    dequantise_row_q2_k,
+    dequantise_row_q3_k,
+    dequantise_row_q4_k,
+    dequantise_row_q5_k,
+    dequantise_row_q6_k,
 )
 from kernels.runtime.abi import STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
@@ -89,6 +97,46 @@ def embed_q8_0(op_address: int, thread_address: int) -> int:
 
 
 @op_function
+def embed_q5_0(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q5_0)
+
+
+@op_function
+def embed_q5_1(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q5_1)
+
+
+@op_function
+def embed_iq4_nl(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_iq4_nl)
+
+
+@op_function
+def embed_q2_k(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q2_k)
+
+
+@op_function
+def embed_q3_k(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q3_k)
+
+
+@op_function
+def embed_q4_k(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q4_k)
+
+
+@op_function
+def embed_q5_k(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q5_k)
+
+
+@op_function
+def embed_q6_k(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q6_k)
+
+
+@op_function
 def embed_f16(op_address: int, thread_address: int) -> int:
     return _embed(op_address, thread_address, dequantise_row_f16)
 
@@ -107,6 +155,14 @@ EMBEDDINGS: Final[Mapping[str, NativeFunction]] = {
     "Q4_0": embed_q4_0,
     "Q4_1": embed_q4_1,
     "Q8_0": embed_q8_0,
+    "Q5_0": embed_q5_0,
+    "Q5_1": embed_q5_1,
+    "IQ4_NL": embed_iq4_nl,
+    "Q2_K": embed_q2_k,
+    "Q3_K": embed_q3_k,
+    "Q4_K": embed_q4_k,
+    "Q5_K": embed_q5_k,
+    "Q6_K": embed_q6_k,
     "F16": embed_f16,
     "BF16": embed_bf16,
     "F32": embed_f32,

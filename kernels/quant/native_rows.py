@@ -22,6 +22,27 @@ from kernels.jit.vector import (
     store_f32x16,
     to_f32,
 )
+from kernels.quant.native_five_bit_rows import (
+    IQ4_NL_BYTES,
+    Q5_0_BYTES,
+    Q5_1_BYTES,
+    dequantise_row_iq4_nl,
+    dequantise_row_q5_0,
+    dequantise_row_q5_1,
+)
+from kernels.quant.native_super_rows import (
+    Q2_K_BYTES,
+    Q3_K_BYTES,
+    Q4_K_BYTES,
+    Q5_K_BYTES,
+    Q6_K_BYTES,
+    SUPER_BLOCK,
+    dequantise_row_q2_k,
+    dequantise_row_q3_k,
+    dequantise_row_q4_k,
+    dequantise_row_q5_k,
+    dequantise_row_q6_k,
+)
 
 BLOCK: Final = 32
 Q4_0_BYTES: Final = 18
@@ -92,7 +113,15 @@ def copy_row_f32(source: int, target: int, n: int) -> None:
 ROW_FORMATS: Final[dict[str, tuple[Any, int, int]]] = {
     "Q4_0": (dequantise_row_q4_0, BLOCK, Q4_0_BYTES),
     "Q4_1": (dequantise_row_q4_1, BLOCK, Q4_1_BYTES),
+    "Q5_0": (dequantise_row_q5_0, BLOCK, Q5_0_BYTES),
+    "Q5_1": (dequantise_row_q5_1, BLOCK, Q5_1_BYTES),
     "Q8_0": (dequantise_row_q8_0, BLOCK, Q8_0_BYTES),
+    "IQ4_NL": (dequantise_row_iq4_nl, BLOCK, IQ4_NL_BYTES),
+    "Q2_K": (dequantise_row_q2_k, SUPER_BLOCK, Q2_K_BYTES),
+    "Q3_K": (dequantise_row_q3_k, SUPER_BLOCK, Q3_K_BYTES),
+    "Q4_K": (dequantise_row_q4_k, SUPER_BLOCK, Q4_K_BYTES),
+    "Q5_K": (dequantise_row_q5_k, SUPER_BLOCK, Q5_K_BYTES),
+    "Q6_K": (dequantise_row_q6_k, SUPER_BLOCK, Q6_K_BYTES),
     "F16": (dequantise_row_f16, 1, 2),
     "BF16": (dequantise_row_bf16, 1, 2),
     "F32": (copy_row_f32, 1, 4),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kernels.cpu import CPU
 from kernels.registry import UnsupportedType, family_for
-from kernels.select import MatmulChoice, choose_matmul
+from kernels.select import MatmulChoice, choose_together
 from service.errors import ModelFileError
 from service.gguf.reader import GGUFFile, TensorInfo
 from service.model.config import LlamaConfig
@@ -166,27 +166,31 @@ class WeightLoader:
             raise ModelFileError(f"{self._file.path.name}: tensor {name} is {found}; it has to be F32 [{size}]")
         return self._file.data(name).reshape(-1).view(np.float32)
 
-    def _choose(self, tensor: TensorInfo) -> MatmulChoice:
-        try:
-            return choose_matmul(family_for(tensor.type.name), self._cpu, self._cap)
-        except UnsupportedType as error:
-            raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
+    def _choose(self, tensors: Sequence[TensorInfo]) -> tuple[MatmulChoice, ...]:
+        """One choice for each, all of which read the same activations."""
+        families = []
+        for tensor in tensors:
+            try:
+                families.append(family_for(tensor.type.name))
+            except UnsupportedType as error:
+                raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
+        choices = choose_together(families, self._cpu, self._cap)
+        if choices is None:
+            names = ", ".join(f"{tensor.name} {tensor.type.name}" for tensor in tensors)
+            raise ModelFileError(f"{self._file.path.name}: quantised and float weights side by side: {names}")
+        return choices
 
     def _matmul(self, tensors: Sequence[TensorInfo]) -> tuple[Matrix, ...]:
         """Neighbours of one type become one matrix, if the first fills whole panels."""
         made: list[Matrix] = []
         column = 0
-        for tensor in tensors:
-            choice = self._choose(tensor)
+        for tensor, choice in zip(tensors, self._choose(tensors), strict=True):
             last = made[-1] if made else None
             if last is not None and last.choice == choice and last.n % choice.rhs.nr == 0:
                 made[-1] = Matrix((*last.tensors, tensor), choice, last.column)
             else:
                 made.append(Matrix((tensor,), choice, column))
             column += tensor.num_rows
-        if len({matrix.choice.gemm.lhs for matrix in made}) > 1:
-            names = ", ".join(f"{tensor.name} {tensor.type.name}" for tensor in tensors)
-            raise ModelFileError(f"{self._file.path.name}: quantised and float weights side by side: {names}")
         return tuple(made)
 
     def _pack(self, matrices: tuple[Matrix, ...]) -> tuple[PackedMatrix, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kernels.cpu.features import CPU
 from kernels.ladder import LADDER, UnknownRung, rungs_for
-from kernels.registry import FAMILIES
-from kernels.select import choose_matmul
+from kernels.registry import FAMILIES, family_for
+from kernels.select import choose_matmul, choose_together
 
 ZEN3 = CPU("x86_64", "znver3", frozenset({"avx2", "bmi", "bmi2", "f16c", "fma"}), 256)
 ICELAKE = CPU(
@@ -21,6 +23,8 @@ OLD_X86 = CPU("x86_64", "x86-64", frozenset(), 128)
 N1 = CPU("aarch64", "neoverse-n1", frozenset({"asimd", "dotprod"}), 128)
 N2 = CPU("aarch64", "neoverse-n2", frozenset({"asimd", "dotprod", "i8mm", "sve", "sve2"}), 128)
 V1 = CPU("aarch64", "neoverse-v1", frozenset({"asimd", "dotprod", "i8mm", "sve"}), 256)
+SME = CPU("aarch64", "generic", N2.features | {"sme", "sme2"}, 128, streaming_bits=512)
+SME_OF_1024 = CPU("aarch64", "generic", SME.features, 128, streaming_bits=1024)
 V1_OF_512 = CPU("aarch64", "fujitsu", V1.features, 512)
 A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
 
@@ -34,6 +38,8 @@ A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
         (OLD_X86, "scalar"),
         (N1, "neon_dotprod"),
         (N2, "neon_i8mm"),
+        (SME, "sme2"),
+        (SME_OF_1024, "neon_i8mm"),
         (V1, "sve_i8mm"),
         (V1_OF_512, "neon_i8mm"),
         (A72, "neon"),
@@ -55,7 +61,7 @@ def test_a_cap_that_this_cpu_lacks_is_refused_with_what_it_has(cap: str) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, V1, A72], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, V1, SME, A72], ids=lambda cpu: cpu.name)
 def test_gemm_and_gemv_share_one_packed_rhs(family: object, cpu: CPU) -> None:
     choice = choose_matmul(family, cpu)  # type: ignore[arg-type]
     assert choice.gemm.rhs == choice.gemv.rhs
@@ -69,3 +75,32 @@ def test_every_family_ends_in_the_scalar_rung() -> None:
     for family in FAMILIES:
         assert {variant.rung.name for variant in family.variants} >= {"scalar"}
         assert {variant.rung for variant in family.variants} <= set(LADDER)
+
+
+ALDER_LAKE = CPU("x86_64", "alderlake", ZEN3.features | {"avxvnni"}, 256)
+
+
+@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, OLD_X86, N1, N2, A72, ALDER_LAKE], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize("sources", [("Q4_K", "Q4_K", "Q6_K"), ("Q5_0", "Q8_0"), ("Q4_0", "IQ4_NL", "Q2_K")])
+def test_mixed_weights_read_one_lhs(cpu: CPU, sources: tuple[str, ...]) -> None:
+    choices = choose_together([family_for(source) for source in sources], cpu)
+    assert choices is not None
+    assert len({(choice.gemm.lhs, choice.gemv.lhs) for choice in choices}) == 1
+    assert [choice.family.source for choice in choices] == list(sources)
+
+
+def test_one_type_alone_takes_its_best_rung() -> None:
+    for family in FAMILIES:
+        assert choose_together([family, family], N2) == (choose_matmul(family, N2),) * 2
+
+
+def test_quantised_and_float_weights_never_agree() -> None:
+    assert choose_together([family_for("Q4_0"), family_for("F16")], ZEN3) is None
+
+
+def test_the_others_go_down_to_what_one_lacks() -> None:
+    full = family_for("Q4_0")
+    less = replace(full, variants=tuple(v for v in full.variants if v.rung.name != "avx2"))
+    first, second = choose_together([full, less], ZEN3) or ()
+    assert (first.rung.name, second.rung.name) == ("scalar", "scalar")
+    assert first.reason == "scalar: one LHS for Q4_0"

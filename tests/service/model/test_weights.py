@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from kernels.cpu import detect_cpu
+from kernels.ops.embedding import EMBEDDINGS
+from kernels.quant.native_rows import ROW_FORMATS
+from kernels.registry import family_for
 from service.errors import ModelFileError
 from service.gguf.reader import open_gguf
 from service.gguf.types import GGMLType
@@ -107,9 +110,26 @@ def test_tensors_that_nothing_reads(tiny_gguf_of: PathOf, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("weight_type", ["Q5_0", "Q5_1"])
-def test_types_without_a_micro_kernel(tiny_gguf_of: PathOf, weight_type: str) -> None:
-    message = refusal(tiny_gguf_of(weight_type=weight_type))
-    assert f"no micro-kernel packs {weight_type} weights; supported are Q4_0, Q4_1, Q8_0" in message
+def test_five_bits_are_loaded(tiny_gguf_of: PathOf, weight_type: str) -> None:
+    weights = load(tiny_gguf_of(weight_type=weight_type))
+    assert {packed.matrix.choice.family.source for packed in weights.matrices()} == {weight_type}
+
+
+@pytest.mark.parametrize("ggml_type", GGMLType, ids=lambda ggml_type: ggml_type.name)
+def test_every_type_that_is_read_has_micro_kernels_and_an_embedding(ggml_type: GGMLType) -> None:
+    family = family_for(ggml_type.name)
+    assert family.k_step % ggml_type.block_size == 0
+    _, block, block_bytes = ROW_FORMATS[ggml_type.name]
+    assert (block, block_bytes) == (ggml_type.block_size, ggml_type.block_bytes)
+    assert ggml_type.name in EMBEDDINGS
+
+
+@pytest.mark.parametrize("types", [{"attn_v": "Q8_0"}, {"attn_k": "Q5_1", "ffn_up": "Q4_1"}])
+def test_mixed_types_read_one_lhs(tiny_gguf_of: PathOf, types: dict[str, str]) -> None:
+    weights = load(tiny_gguf_of(weight_type="Q5_0", types=types))
+    for layer in weights.layers:
+        for group in (layer.qkv, layer.gate_up):
+            assert len({packed.matrix.choice.gemm.lhs for packed in group}) == 1
 
 
 @pytest.mark.parametrize("types", [{"attn_v": "F16"}, {"attn_q": "F32"}, {"ffn_up": "BF16"}])
