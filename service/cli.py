@@ -86,7 +86,9 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[str | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
     threads: Annotated[str | None, typer.Option(help="Threads of the team (default: the usable cores).")] = None,
-    ctx: Annotated[str | None, typer.Option(help="Tokens of context per request (default: the model's).")] = None,
+    ctx: Annotated[
+        str | None, typer.Option(help="Tokens of context per request (default: the model's, up to 131072).")
+    ] = None,
     max_batch: Annotated[str | None, typer.Option(help="Sequences in one step.")] = None,
     max_step_tokens: Annotated[
         str | None, typer.Option(help="Tokens in one step, prefill and decode together.")

@@ -34,6 +34,9 @@ from service.model.weights import WeightLoader, Weights
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
 
+DEFAULT_MAX_CONTEXT = 1 << 17
+"""Tokens, unless `ctx` asks for more: tables grow with the context, and a file's claim alone shall not take memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class GemmuleModel:
@@ -105,7 +108,7 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         limits = StepLimits(
             max_tokens=settings.max_step_tokens,
             max_batch=settings.max_batch,
-            max_context=min(config.context, settings.ctx or config.context),
+            max_context=settings.ctx or min(config.context, DEFAULT_MAX_CONTEXT),
             num_threads=settings.threads or usable_cores(),
         )
         kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)

@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Threads of the team (default: the usable cores)."
     )
-    ctx: int | None = Field(default=None, ge=32, description="Tokens of context per request (default: the model's).")
+    ctx: int | None = Field(
+        default=None, ge=32, description="Tokens of context per request (default: the model's, up to 131072)."
+    )
     max_batch: int = Field(default=32, ge=1, le=1024, description="Sequences in one step.")
     max_step_tokens: int = Field(
         default=512, ge=1, le=65536, description="Tokens in one step, prefill and decode together."

@@ -26,7 +26,7 @@ def describe(
         f"model    {config.name}: {config.num_layers} layers, embedding {config.embedding}, "
         f"{config.num_heads} heads over {config.num_kv_heads}, packed weights {weights.packed_bytes / MIB:.0f} MiB",
         f"kv       {layout.num_blocks} blocks of {BLOCK_TOKENS} tokens, up to {layout.num_bytes / MIB:.0f} MiB; "
-        f"context {limits.max_context}",
+        f"context {limits.max_context}{f' of {config.context}' if config.context > limits.max_context else ''}",
     ]
     layer = weights.layers[0]
     groups = {
