@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tools.arm.cores import CORES, Core
 from tools.arm.debian import DebianError
+from tools.arm.objects import compile_all
 from tools.arm.userland import REPOSITORY, ready_userland, say
 
 SUITES = (("tests/kernels",), ("tests/arm",))
@@ -132,6 +133,7 @@ def main() -> int:
         sys.exit(f"arm: {error}")
     if not check_rungs(python, cores):
         return 1
+    print(f"arm: {compile_all()}", flush=True)
     # Suite by suite: the long ones first, so that the last to end are short.
     outcomes = run_all(python, [Job(core, suite) for suite in ([arguments] if arguments else SUITES) for core in cores])
     num_passed = sum(outcome.count("passed") for outcome in outcomes)

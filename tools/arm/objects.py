@@ -1,0 +1,56 @@
+"""Compiles the Arm micro-kernels natively, into the cache that the emulated Python reads. Runs none of them.
+
+LLVM under emulation is some fifteen times slower, and the objects are the same: they are kept under the hash of their
+IR, the version of LLVM and the architecture. What is missing here is compiled under emulation all the same.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+
+from kernels.attention.variants import ATTENTION_VARIANTS
+from kernels.jit.build import ObjectCache
+from kernels.jit.folder import cache_folder
+from kernels.ladder import ANY_ARCH
+from kernels.registry import matmul_variants
+
+ARCH = "aarch64"
+NUM_PROCESSES = 2
+HEAD_DIMS = (16, 32, 64, 80, 96, 128)  # of the tests and of the models in use
+
+
+def arm_kernels() -> Iterator[str]:
+    """The IR of every matmul, packing and attention micro-kernel that an Arm core may run."""
+    for _, variant in matmul_variants():
+        if variant.rung.arch in (ARCH, ANY_ARCH):
+            yield variant.emit()
+            yield variant.lhs_pack.emit()
+    for attention in ATTENTION_VARIANTS:
+        if attention.rung.arch in (ARCH, ANY_ARCH):
+            for head_dim in HEAD_DIMS:
+                yield attention.merge(head_dim).emit()
+                for rows in range(1, attention.rows + 1):
+                    yield attention.tile(head_dim, rows).emit()
+
+
+def keep(ir: str) -> int:
+    """Compiles one kernel unless the cache has it; returns how many were compiled."""
+    cache = ObjectCache(cache_folder() / "objects", ARCH)
+    cache.object(ir)
+    return cache.num_compiled
+
+
+def compile_all() -> str:
+    """What was done, in a line. LLVM ends a process whose code it cannot select: then the rest is left."""
+    kernels = list(dict.fromkeys(arm_kernels()))
+    try:
+        with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as pool:
+            num_compiled = sum(pool.map(keep, kernels, chunksize=8))
+    except BrokenProcessPool:
+        return "LLVM ended while compiling a micro-kernel; the tests will tell which"
+    return f"{len(kernels)} micro-kernels, {num_compiled} of them compiled now"
+
+
+if __name__ == "__main__":
+    print(compile_all())
