@@ -131,7 +131,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
-        Console(width=max(100, Console().width)).print(as_table(rows))
+        Console(width=max(120, Console().width)).print(as_table(rows))
         print("load average at the end (1, 5, 15 min):", *(f"{load:.2f}" for load in os.getloadavg()))
 
 
