@@ -14,6 +14,9 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
+from kernels.quant.super_blocks import SUPER_FORMATS
+from kernels.quant.super_quantise import quantise_super_blocks
+
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -188,4 +191,6 @@ def _add_tokenizer(
 
 def _add_matrix(writer: gguf.GGUFWriter, name: str, values: npt.NDArray[np.float32], type_name: str) -> None:
     ggml_type = gguf.GGMLQuantizationType[type_name]
-    writer.add_tensor(name, gguf.quants.quantize(values, ggml_type), raw_dtype=ggml_type)
+    of_super_blocks = type_name in SUPER_FORMATS  # the package has no quantiser for them
+    raw = quantise_super_blocks(values, type_name) if of_super_blocks else gguf.quants.quantize(values, ggml_type)
+    writer.add_tensor(name, raw, raw_dtype=ggml_type)

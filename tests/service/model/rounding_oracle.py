@@ -8,7 +8,9 @@ import numpy as np
 from kernels.families.block32.lhs import quantise
 from tests.oracle import F32, Oracle
 
-QUANTISED = ("Q4_0", "Q4_1", "Q8_0")
+BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
+SUPER_BLOCKS = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+QUANTISED = (*BLOCKS, *SUPER_BLOCKS)
 
 
 class RoundingOracle(Oracle):

@@ -26,9 +26,10 @@ from kernels.ladder import rungs_for
 from service.loader import GemmuleModel
 from tests.oracle import F32, oracle_logits
 from tests.service.model.driver import cut, every_position, sequence, step
-from tests.service.model.rounding_oracle import QUANTISED, RoundingOracle
+from tests.service.model.rounding_oracle import BLOCKS, QUANTISED, SUPER_BLOCKS, RoundingOracle
 
-TYPES = (*QUANTISED, "F16", "BF16", "F32")
+TYPES = (*BLOCKS, "F16", "BF16", "F32")
+OF_256 = {"embedding": 256, "ffn": 512, "num_layers": 1, "heads": 4, "kv_heads": 2, "head_dim": 64}
 SHAPES: Mapping[str, Mapping[str, Any]] = {
     "gqa 3:1": {"heads": 6, "kv_heads": 2},
     "one head each": {"heads": 4, "kv_heads": 4},
@@ -46,6 +47,13 @@ MIXED: Mapping[str, Mapping[str, Any]] = {
     "float layers": {"weight_type": "F16", "embedding_type": "Q8_0"},
     "side by side": {"weight_type": "Q4_0", "types": {"attn_k": "Q4_1", "attn_v": "Q8_0", "ffn_up": "Q8_0"}},
     "down": {"weight_type": "Q4_0", "types": {"ffn_down": "Q4_1", "attn_output": "F16"}},
+    "Q5_0 and Q8_0, as Gemma's Q4_K_M": {"weight_type": "Q5_0", "types": {"attn_v": "Q8_0", "ffn_down": "Q8_0"}},
+    "Q4_K_M": {
+        **OF_256,
+        "weight_type": "Q4_K",
+        "embedding_type": "Q6_K",
+        "types": {"attn_v": "Q6_K", "ffn_down": "Q6_K", "attn_k": "Q5_0", "ffn_up": "Q8_0"},
+    },
     "floats side by side": {"weight_type": "F16", "types": {"attn_v": "F32", "ffn_gate": "BF16"}},
 }
 RUNGS = [rung.name for rung in rungs_for(detect_cpu(), None)]
@@ -106,6 +114,12 @@ def test_types(model_of: ModelOf, tiny_gguf_of: PathOf, weight_type: str, tied: 
     check(model_of(**arguments), tiny_gguf_of(**arguments))
 
 
+@pytest.mark.parametrize("weight_type", SUPER_BLOCKS)
+def test_super_blocks(model_of: ModelOf, tiny_gguf_of: PathOf, weight_type: str) -> None:
+    arguments = {"weight_type": weight_type, **OF_256}
+    check(model_of(**arguments), tiny_gguf_of(**arguments))
+
+
 @pytest.mark.parametrize("weight_type", ["Q4_1", "F16"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shapes(model_of: ModelOf, tiny_gguf_of: PathOf, weight_type: str, shape: str) -> None:
@@ -118,13 +132,14 @@ def test_mixed_types(model_of: ModelOf, tiny_gguf_of: PathOf, mixture: str) -> N
     check(model_of(**MIXED[mixture]), tiny_gguf_of(**MIXED[mixture]))
 
 
-@pytest.mark.parametrize("weight_type", TYPES)
+@pytest.mark.parametrize("weight_type", [*TYPES, "Q4_K", "Q6_K"])
 def test_all_rungs_give_the_same_bits(model_of: ModelOf, weight_type: str) -> None:
     """Of this CPU's ladder, down to scalar: which one ran cannot be seen in the logits."""
     prompt = token_ids(2, 140)
-    expected = every_position(model_of(isa="scalar", weight_type=weight_type, tied=False), prompt)
+    arguments = {"weight_type": weight_type, "tied": False, **(OF_256 if weight_type in SUPER_BLOCKS else {})}
+    expected = every_position(model_of(isa="scalar", **arguments), prompt)
     for isa in RUNGS[:-1]:
-        model = model_of(isa=isa, weight_type=weight_type, tied=False)
+        model = model_of(isa=isa, **arguments)
         assert not any(
             packed.matrix.choice.rung.name in RUNGS[: RUNGS.index(isa)] for packed in model.weights.matrices()
         )
