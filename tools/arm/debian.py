@@ -96,6 +96,11 @@ def mirrors() -> list[str]:
     listed = subprocess.run(
         ["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     ).stdout
+    return mirrors_in(listed)
+
+
+def mirrors_in(listed: str) -> list[str]:
+    """The mirrors in what `apt-get update --print-uris` prints: 'MIRROR/dists/SUITE/InRelease' x 0, line by line."""
     return list(dict.fromkeys(re.findall(rf"'(\S+?)/dists/(?:{SUITES})/InRelease'", listed)))
 
 

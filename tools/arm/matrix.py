@@ -58,8 +58,17 @@ class Outcome:
         lines = self.output.strip().splitlines()
         return lines[-1].strip("= ") if lines else "no output"
 
-    def count(self, what: str) -> int:
-        """How many tests ended so, by the summary: passed, failed, errors."""
+    @property
+    def num_passed(self) -> int:
+        """By pytest's closing line."""
+        return self._count("passed")
+
+    @property
+    def num_failed(self) -> int:
+        """A job that ended badly without counting anything, by a signal say, failed once."""
+        return self._count("failed") + self._count("error") or int(self.status != 0)
+
+    def _count(self, what: str) -> int:
         found = re.search(rf"(\d+) {what}", self.summary)
         return int(found[1]) if found else 0
 
@@ -136,8 +145,8 @@ def main() -> int:
     print(f"arm: {compile_all()}", flush=True)
     # Suite by suite: the long ones first, so that the last to end are short.
     outcomes = run_all(python, [Job(core, suite) for suite in ([arguments] if arguments else SUITES) for core in cores])
-    num_passed = sum(outcome.count("passed") for outcome in outcomes)
-    num_failed = sum(outcome.count("failed") + outcome.count("error") for outcome in outcomes)
+    num_passed = sum(outcome.num_passed for outcome in outcomes)
+    num_failed = sum(outcome.num_failed for outcome in outcomes)
     print(f"{num_passed} passed, {num_failed} failed")
     return 0 if all(outcome.status == 0 for outcome in outcomes) else 1
 

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -59,7 +59,10 @@ def measure(model: Path, num_threads: int, options: argparse.Namespace, program:
         yield Sample(Work(model, num_threads, test), program, row["avg_ts"])
 
 
-def rounds(models: Sequence[Path], options: argparse.Namespace) -> Iterator[Sample]:
+Measure = Callable[[Path, int, argparse.Namespace, str], Iterable[Sample]]
+
+
+def rounds(models: Sequence[Path], options: argparse.Namespace, measure: Measure = measure) -> Iterator[Sample]:
     """All samples, round by round; who goes first changes."""
     for number in range(options.rounds):
         order = (OURS, PEER) if number % 2 == 0 else (PEER, OURS)

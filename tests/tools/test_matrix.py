@@ -1,0 +1,28 @@
+"""What the Arm runner reads from pytest's closing line."""
+
+import pytest
+
+from tools.arm.cores import CORES
+from tools.arm.matrix import Job, Outcome
+
+JOB = Job(CORES[0], ("tests/kernels",))
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "passed", "failed"),
+    [
+        (0, "....\n12 passed in 3.21s\n", 12, 0),
+        (1, "F.\nFAILED x - 7 failed\n1 failed, 695 passed, 3 skipped in 356.07s (0:05:56)", 695, 1),
+        (1, "=========== 2 failed, 7 passed, 1 error in 0.12s ============\n", 7, 3),
+        (132, "....\nqemu: uncaught target signal 4 (Illegal instruction) - core dumped\n", 0, 1),
+        (124, "..\nended after 2400 s", 0, 1),
+        (5, "", 0, 1),
+    ],
+)
+def test_counts(status: int, output: str, passed: int, failed: int) -> None:
+    outcome = Outcome(JOB, status, output, 1.0)
+    assert (outcome.num_passed, outcome.num_failed) == (passed, failed)
+
+
+def test_a_job_says_what_it_is() -> None:
+    assert str(JOB) == "neoverse-n1 tests/kernels"
