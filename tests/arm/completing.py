@@ -1,0 +1,55 @@
+"""The whole service but for its socket, in this process: a model file in, an HTTP client out. Knows no test."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from prometheus_client import CollectorRegistry
+
+from service.engine.blocks import BlockPool
+from service.engine.client import EngineClient
+from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.generate.generator import Generator
+from service.http.application import create_app
+from service.http.serving import Serving
+from service.loader import GemmuleModel, load_model
+from service.metrics.engine_metrics import EngineMetrics
+from service.metrics.kernel_collector import CompilationCollector, KernelCollector
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Completing:
+    model: GemmuleModel
+    client: httpx.AsyncClient
+
+    @property
+    def rungs(self) -> set[str]:
+        """Of the matmul micro-kernels that were chosen."""
+        return {packed.matrix.choice.rung.name for packed in self.model.weights.matrices()}
+
+
+@asynccontextmanager
+async def completing(path: Path, isa: str | None = None, threads: int = 1) -> AsyncIterator[Completing]:
+    """`isa` caps the ladder. Afterwards the books must balance."""
+    model = load_model(path, Settings(isa=isa, threads=threads, max_batch=4))
+    pool = BlockPool(model.num_blocks)
+    limits = SchedulerLimits(max_context=model.max_context, max_batch=4)
+    registry = CollectorRegistry()
+    registry.register(KernelCollector(model.kernel_stats))
+    registry.register(CompilationCollector(model.num_compilations))
+    scheduler = Scheduler(pool, limits, model.tokenizer.eos_ids)
+    engine = EngineClient(scheduler, model.runner, observer=EngineMetrics(registry))
+    engine.start()
+    try:
+        serving = Serving()
+        serving.open(model.name, Generator(engine, model.tokenizer, model.chat_template), engine.max_context)
+        transport = httpx.ASGITransport(create_app(serving, registry, max_body=1 << 20))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=None) as client:
+            yield Completing(model, client)
+    finally:
+        await engine.stop(drain_s=0)
+        pool.check([])
+        model.close()
