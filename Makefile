@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test lint bench lock
+.PHONY: help env serve test native-test arm-test lint bench parity lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,6 +47,11 @@ lint: env ## Check style and types.
 bench: env ## Measure beside llama.cpp, built natively and run in turn with us (ARGS= goes to the comparison).
 	@tools/env/require peer
 	$(BIN)/python -m tools.peer.compare $(ARGS)
+
+parity: env ## Compare logits with a NumPy model and with llama.cpp (MODEL=, ARGS= goes to the check).
+	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
+	@tools/env/require peer
+	$(BIN)/python -m tools.parity.check '$(MODEL)' $(ARGS)
 
 lock: ## Take the newest versions of all packages and lock them.
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
