@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test lint bench parity lock
+.PHONY: help env serve test native-test arm-test arm-report lint bench parity lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,10 @@ native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
 arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1 and N2.
 	@tools/env/require arm
 	$(BIN)/python -m tools.arm.matrix
+
+arm-report: env ## Count and model the Arm micro-kernels beside KleidiAI, into docs/kernels.md.
+	@tools/env/require arm mca
+	$(BIN)/python -m tools.arm_report $(ARGS)
 
 lint: env ## Check style and types.
 	$(BIN)/ruff check .
