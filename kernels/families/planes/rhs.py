@@ -145,13 +145,16 @@ class PlaneRhs:
     def _planes(self, codes: Bytes) -> Bytes:
         """codes: u8[N, K/32, 32] -> u8[panels, K/32, words x word_bytes]"""
         shape = (codes.shape[0] // self.nr, codes.shape[1])
-        groups = codes.reshape(shape[0], self.nr, shape[1], BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
-        operands = np.ascontiguousarray(groups).reshape(*shape, OPERANDS, self.word_bytes)
-        words = np.zeros((*shape, self.num_words, self.word_bytes), np.uint8)
+        runs = np.ascontiguousarray(codes).view(f"u{self.kr}")  # kr codes move as one number
+        groups = runs.reshape(shape[0], self.nr, shape[1], BLOCK // self.kr).transpose(0, 2, 3, 1)
+        operands = np.ascontiguousarray(groups).view(np.uint8).reshape(*shape, OPERANDS, self.word_bytes)
+        words = np.empty((*shape, self.num_words, self.word_bytes), np.uint8)
         low = first = 0
         for width in self.code.planes:
-            bits = operands >> np.uint8(low) & np.uint8((1 << width) - 1)
-            for j in range(OPERANDS // width):
-                words[:, :, first : first + width] |= bits[:, :, j * width : (j + 1) * width] << np.uint8(j * width)
+            bits = operands >> np.uint8(low) & np.uint8((1 << width) - 1) if len(self.code.planes) > 1 else operands
+            into = words[:, :, first : first + width]
+            into[...] = bits[:, :, :width]
+            for j in range(1, OPERANDS // width):
+                into |= bits[:, :, j * width : (j + 1) * width] << np.uint8(j * width)
             low, first = low + width, first + width
         return words.reshape(*shape, -1)
