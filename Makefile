@@ -33,6 +33,7 @@ serve: env ## Pull the demo model and serve it on 127.0.0.1:8080 (MODEL= HOST= P
 test: native-test arm-test ## Run every test: on this machine, then on emulated Arm cores.
 
 native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
+	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m pytest $(ARGS)
 
 arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1 and N2.
