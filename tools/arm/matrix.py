@@ -59,6 +59,11 @@ class Outcome:
         return lines[-1].strip("= ") if lines else "no output"
 
     @property
+    def notes(self) -> list[str]:
+        """Which micro-kernels ran, and what was skipped and why: a suite that ran next to nothing passes, too."""
+        return [line for line in self.output.splitlines() if line.startswith(("micro-kernels: ", "SKIPPED "))]
+
+    @property
     def num_passed(self) -> int:
         """By pytest's closing line."""
         return self._count("passed")
@@ -124,8 +129,18 @@ def run_all(python: Path, jobs: list[Job]) -> list[Outcome]:
             if outcome.status != 0:
                 print(f"{'=' * 20} {outcome.job} {'=' * 20}\n{outcome.output}", flush=True)
             print(f"{outcome.job} [{outcome.job.core.rung}]: {outcome.summary}", flush=True)
+            for note in outcome.notes:
+                print(f"    {note}", flush=True)
             outcomes.append(outcome)
     return outcomes
+
+
+def jobs_for(cores: list[Core], arguments: tuple[str, ...]) -> list[Job]:
+    """`arguments` on every core; without any, all suites, or what a core is there for."""
+    if arguments:
+        return [Job(core, arguments) for core in cores]
+    everything = [Job(core, suite) for suite in SUITES for core in cores if core.only is None]
+    return everything + [Job(core, core.only) for core in cores if core.only is not None]
 
 
 def main() -> int:
@@ -144,7 +159,7 @@ def main() -> int:
         return 1
     print(f"arm: {compile_all()}", flush=True)
     # Suite by suite: the long ones first, so that the last to end are short.
-    outcomes = run_all(python, [Job(core, suite) for suite in ([arguments] if arguments else SUITES) for core in cores])
+    outcomes = run_all(python, jobs_for(cores, arguments))
     num_passed = sum(outcome.num_passed for outcome in outcomes)
     num_failed = sum(outcome.num_failed for outcome in outcomes)
     print(f"{num_passed} passed, {num_failed} failed")
