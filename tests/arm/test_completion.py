@@ -14,6 +14,8 @@ import pytest
 
 from kernels.cpu import detect_cpu
 from kernels.ladder import rungs_for
+from kernels.registry import FAMILIES
+from kernels.select import choose_matmul
 from tests.arm.completing import Completing, completing
 from tools.arm.cores import CORES
 
@@ -65,3 +67,10 @@ async def test_a_chat_is_streamed(tiny_gguf: Path) -> None:
     assert response.status_code == 200
     assert response.text.endswith("data: [DONE]\n\n")
     assert response.text.count('"delta"') >= 3
+
+
+def test_every_family_has_micro_kernels_for_this_core() -> None:
+    """So that tests/kernels, which run what this core can run, do run the kernels that a server here would."""
+    rungs = {family.source: choose_matmul(family, detect_cpu()).rung.name for family in FAMILIES}
+    assert {rungs[source] for source in ("Q4_0", "Q4_1", "Q8_0")} == {expected_rung()}
+    assert "scalar" not in rungs.values(), rungs

@@ -24,5 +24,10 @@ def test_counts(status: int, output: str, passed: int, failed: int) -> None:
     assert (outcome.num_passed, outcome.num_failed) == (passed, failed)
 
 
+def test_what_ran_and_what_was_skipped_is_noted() -> None:
+    output = "..s\nmicro-kernels: 3 of 9\nSKIPPED [1] x.py:3: root\n2 passed, 1 skipped in 1s\n"
+    assert Outcome(JOB, 0, output, 1.0).notes == ["micro-kernels: 3 of 9", "SKIPPED [1] x.py:3: root"]
+
+
 def test_a_job_says_what_it_is() -> None:
     assert str(JOB) == "neoverse-n1 tests/kernels"
