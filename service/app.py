@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -38,6 +38,8 @@ Result = TypeVar("Result")
 
 SWITCH_INTERVAL_S = 1e-4
 """How long the engine thread may wait for the GIL; Python's 5 ms would cost more than a step."""
+PATIENCE_S = 4.0
+"""How long a start may take before it says why."""
 WATCH_S = 1.0
 """How often the app looks whether the engine thread is still alive."""
 
@@ -113,12 +115,14 @@ class Service:
         announce: Callable[[str], None] = lambda line: print(line, flush=True),
         clock: Callable[[], float] = time.monotonic,
         exit_now: Callable[[int], object] = os._exit,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._settings = settings
         self._load = load
         self._announce = announce
         self._clock = clock
         self._exit_now = exit_now
+        self._patience_s = patience_s
         self._registry = CollectorRegistry()
         self._serving = Serving()
         self._engine: EngineClient | None = None
@@ -135,7 +139,7 @@ class Service:
                 self._announce(f"listening on {url}, loading {settings.model}")
                 loading = _on_a_thread(self._load)
                 stopping = asyncio.ensure_future(self._stop.wait())
-                await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
+                await self._until_loaded(loading, stopping)
                 if not loading.done():
                     self._serving.drain()
                     loading.cancel()
@@ -151,6 +155,15 @@ class Service:
                     status = await self._until_stopped(stopping)
                     await self._drain()
         return status
+
+    async def _until_loaded(self, *either: asyncio.Future[Any]) -> None:
+        """Until one of them is done; says why, when it takes long."""
+        done, _ = await asyncio.wait(either, timeout=self._patience_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            self._announce(
+                "still loading; the first start on a machine takes longest, for it compiles the kernels for its CPU"
+            )
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     def _open(self, model: LoadedModel) -> None:
         settings = self._settings

@@ -1,8 +1,8 @@
 """The whole service over a fake model, as a process of its own: `python -m tests.service.fake_service`.
 
-Settings come from GEMMULE_* as usual; FAKE_STEP_S is the time of a step, FAKE_LOAD_S that of loading, and FAKE_FAILURE
-is what goes wrong: "model" (a bad file), "bug" (an unexpected error while loading) or "engine" (the thread dies at the
-first step).
+Settings come from GEMMULE_* as usual; FAKE_STEP_S is the time of a step, FAKE_LOAD_S that of loading, FAKE_PATIENCE_S
+that after which the service says why it takes so long, and FAKE_FAILURE is what goes wrong: "model" (a bad file), "bug"
+(an unexpected error while loading) or "engine" (the thread dies at the first step).
 """
 
 import asyncio
@@ -65,7 +65,8 @@ def load() -> FakeModel:
 def main() -> int:
     settings = load_settings({"port": 0}, os.environ)
     configure_logs(settings.log_level, settings.log_format)
-    return asyncio.run(Service(settings, load).run())  # type: ignore[arg-type]  # FakeTokenizer is no Tokenizer
+    patience_s = float(os.environ.get("FAKE_PATIENCE_S", "60"))
+    return asyncio.run(Service(settings, load, patience_s=patience_s).run())  # type: ignore[arg-type]  # FakeTokenizer is no Tokenizer
 
 
 if __name__ == "__main__":

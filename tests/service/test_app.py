@@ -99,6 +99,16 @@ async def test_listens_while_it_loads() -> None:
             assert await status(client, "/health/ready") == 200
 
 
+async def test_a_slow_start_says_why() -> None:
+    async with process(FAKE_LOAD_S="1.0", FAKE_PATIENCE_S="0.1") as service:
+        await service.line("still loading; the first start on a machine takes longest")
+        await service.ready()
+        assert sum("still loading" in line for line in service.lines) == 1
+    async with process(FAKE_LOAD_S="0.1") as service:
+        await service.ready()
+        assert not any("still loading" in line for line in service.lines)
+
+
 async def test_sigterm_while_loading_ends_at_once() -> None:
     async with process(FAKE_LOAD_S="60") as service:
         await service.line("listening on")
