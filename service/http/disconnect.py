@@ -9,7 +9,7 @@ from starlette.types import Receive
 Result = TypeVar("Result")
 
 
-class ClientGone(Exception):  # noqa: N818  (an event, nobody's error)
+class ClientGone(Exception):
     """The client closed the connection before its response was complete."""
 
 
