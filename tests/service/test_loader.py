@@ -93,7 +93,8 @@ CHANGES = {
     "first tensor": renamed("token_embd.weight", "token_embx.weight"),
     "last tensor": renamed("output_norm.weight", "output_nope.weight"),
     "vocabulary": shaped("token_embd.weight", (378, 64)),
-    "embedding": typed("token_embd.weight", GGMLType.IQ4_NL),
+    "norm": typed("blk.1.ffn_norm.weight", GGMLType.F16),
+    "context": value("llama.context_length", 1),
 }
 
 
@@ -109,7 +110,8 @@ def test_a_bad_file_leaves_nothing(tiny_gguf_of: PathOf, tmp_path: Path, broken:
     [
         (Settings(isa="mmx"), "mmx"),
         (Settings(threads=1, kv_memory=ByteSize(1)), "kv_memory of 1 bytes is less than a block"),
-        (Settings(threads=1, kv_memory=ByteSize(1 << 60), max_batch=512, max_step_tokens=512), "does not fit"),
+        (Settings(threads=1, kv_memory=ByteSize(1 << 60), max_batch=512, ctx=1 << 24), "does not fit"),
+        (Settings(threads=1, ctx=(1 << 24) + 1), "more than the model's context of 16777216 tokens"),
     ],
 )
 def test_bad_settings_leave_nothing(tiny_gguf: Path, tmp_path: Path, settings: Settings, message: str) -> None:
@@ -131,13 +133,20 @@ def test_a_vocabulary_of_another_size(tiny_gguf: Path, tmp_path: Path, num_rows:
         load_model(path, SETTINGS)
 
 
-def test_the_context_is_the_least_of_both(tiny_gguf: Path) -> None:
-    for ctx, expected in ((None, 256), (64, 64), (4096, 256)):
+def test_the_context_is_the_models_or_what_is_asked_for(tiny_gguf: Path) -> None:
+    for ctx, expected in ((None, 256), (64, 64), (256, 256)):
         model = load_model(tiny_gguf, Settings(threads=1, ctx=ctx, max_batch=2))
         assert model.max_context == expected
         assert model.num_blocks == 2 * -(-expected // 32)
         model.close()
 
 
+def test_a_long_context_is_not_taken_by_the_files_claim_alone(tiny_gguf: Path, tmp_path: Path) -> None:
+    path = patched(tiny_gguf, tmp_path / "long.gguf", value("llama.context_length", 1 << 24))
+    model = load_model(path, Settings(threads=1, max_batch=1, kv_memory=ByteSize(1 << 20)))
+    assert model.max_context == 1 << 17
+    model.close()
+
+
 def test_a_short_context_is_warmed_up(tiny_gguf_of: PathOf) -> None:
-    load_model(tiny_gguf_of(context=1), Settings(threads=1, max_batch=1, max_step_tokens=1)).close()
+    load_model(tiny_gguf_of(context=2), Settings(threads=1, max_batch=1, max_step_tokens=1)).close()
