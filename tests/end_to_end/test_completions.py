@@ -25,7 +25,6 @@ async def test_streamed_and_plain_completions_say_the_same(client: httpx.AsyncCl
     assert len(choice["logprobs"]["tokens"]) == 40
     assert plain["usage"]["completion_tokens"] == 40
     *chunks, usage = await stream(client, COMPLETIONS, {**body, "stream_options": {"include_usage": True}})
-    assert len(chunks) > 20  # as they come, not in one piece
     assert joined(chunks) == choice
     assert usage["usage"] == plain["usage"]
 

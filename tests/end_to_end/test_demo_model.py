@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -68,9 +67,7 @@ def test_a_client_that_leaves_frees_its_blocks(server: Server) -> None:
         while '"content":"' not in next(lines).replace('"content":""', ""):
             pass
         assert server.metrics().value("gemmule_kv_blocks_used") > 0
-    begun_s = time.monotonic()
     server.wait_for_metric("gemmule_kv_blocks_used", 0)
-    assert time.monotonic() - begun_s < 5
 
 
 def test_nothing_was_compiled_for_all_this(server: Server) -> None:
