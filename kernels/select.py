@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from kernels.cpu import CPU
+from kernels.errors import KernelsError
 from kernels.families.variant import Family, MatmulVariant, PackedRhs
 from kernels.ladder import Rung, rungs_for
+
+Check: TypeAlias = Callable[[Family, MatmulVariant, MatmulVariant], str | None]
+"""Why a pair of GEMM and GEMV must not be used, None if it may: kernels.self_test."""
+
+
+class NoRungLeft(KernelsError):
+    """Every rung of a family failed its check."""
+
+
+def unchecked(family: Family, gemm: MatmulVariant, gemv: MatmulVariant) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +41,13 @@ class MatmulChoice:
         return self.gemm.rung
 
 
-def choose_matmul(family: Family, cpu: CPU, cap: str | None = None) -> MatmulChoice:
-    """The best rung that this CPU has, that `cap` allows and that the family is written for."""
+def choose_matmul(family: Family, cpu: CPU, cap: str | None = None, check: Check = unchecked) -> MatmulChoice:
+    """The best rung that this CPU has, that `cap` allows, that the family is written for and that passes `check`.
+
+    Raises NoRungLeft.
+    """
     skipped: list[str] = []
+    failed: list[str] = []
     for rung in rungs_for(cpu, cap):
         here = [variant for variant in family.variants if variant.rung == rung]
         if not here:
@@ -39,20 +56,26 @@ def choose_matmul(family: Family, cpu: CPU, cap: str | None = None) -> MatmulCho
         gemm = next(variant for variant in here if not variant.is_gemv)
         gemv = next(variant for variant in here if variant.is_gemv)
         assert gemm.rhs == gemv.rhs, f"{gemm.name} and {gemv.name} must share one packed RHS"
-        return MatmulChoice(family, gemm, gemv, _reason(rung, cap, skipped))
-    raise AssertionError(f"{family.name} lacks a scalar rung")
+        fault = check(family, gemm, gemv)
+        if fault is None:
+            return MatmulChoice(family, gemm, gemv, _reason(rung, cap, skipped, failed))
+        failed.append(f"{rung.name} failed its self-test ({fault})")
+    assert failed, f"{family.name} lacks a scalar rung"
+    raise NoRungLeft(f"no micro-kernel for {family.source} works here: {'; '.join(failed)}")
 
 
-def choose_together(families: Sequence[Family], cpu: CPU, cap: str | None = None) -> tuple[MatmulChoice, ...] | None:
+def choose_together(
+    families: Sequence[Family], cpu: CPU, cap: str | None = None, check: Check = unchecked
+) -> tuple[MatmulChoice, ...] | None:
     """One choice for each family, all of which read the same packed LHS; None where no rung packs it alike for all.
 
     Integer families of one rung do; where one of them lacks the best rung, the others go down to its own.
     """
-    best = tuple(choose_matmul(family, cpu, cap) for family in families)
+    best = tuple(choose_matmul(family, cpu, cap, check) for family in families)
     if _one_lhs(best):
         return best
     for rung in rungs_for(cpu, cap):
-        lower = tuple(choose_matmul(family, cpu, rung.name) for family in families)
+        lower = tuple(choose_matmul(family, cpu, rung.name, check) for family in families)
         if _one_lhs(lower):
             names = ", ".join(dict.fromkeys(choice.family.source for choice in lower))
             return tuple(replace(choice, reason=f"{choice.rung.name}: one LHS for {names}") for choice in lower)
@@ -63,7 +86,7 @@ def _one_lhs(choices: Sequence[MatmulChoice]) -> bool:
     return len({(choice.gemm.lhs, choice.gemv.lhs) for choice in choices}) == 1
 
 
-def _reason(rung: Rung, cap: str | None, skipped: list[str]) -> str:
+def _reason(rung: Rung, cap: str | None, skipped: list[str], failed: list[str]) -> str:
     best = f"capped at {cap}" if cap else "best rung of this CPU"
     without = f", none written for {', '.join(skipped)}" if skipped else ""
-    return f"{rung.name}: {best}{without}"
+    return "; ".join([f"{rung.name}: {best}{without}", *failed])

@@ -28,7 +28,13 @@ from service.http.application import create_app
 from service.http.server import answering, listen, url_of
 from service.http.serving import Serving
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
-from service.metrics.kernel_collector import CompilationCollector, KernelCollector, KernelStats
+from service.metrics.kernel_collector import (
+    CompilationCollector,
+    KernelCollector,
+    KernelFault,
+    KernelStats,
+    SelfTestCollector,
+)
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer
 
@@ -71,6 +77,10 @@ class LoadedModel(Protocol):
 
     def kernel_stats(self) -> Sequence[KernelStats]:
         """Any thread may ask."""
+        ...
+
+    def kernel_faults(self) -> Sequence[KernelFault]:
+        """Micro-kernels that failed their self-test, and so are not used."""
         ...
 
     def num_compilations(self) -> int:
@@ -179,6 +189,7 @@ class Service:
         self._registry.register(EngineCollector(engine.stats))
         self._registry.register(KernelCollector(model.kernel_stats))
         self._registry.register(CompilationCollector(model.num_compilations))
+        self._registry.register(SelfTestCollector(model.kernel_faults))
         engine.start()
         # What has been made so far lives as long as the process: the collector need not walk it in every request.
         gc.collect()

@@ -1,10 +1,12 @@
 """From a model file and settings to something that the engine can run: read, pack, compile, warm up.
 
-The order of a start: CPU and rung, weights, KV cache, program, team of threads, one step of each kind to warm it.
+The order of a start: CPU and rung, self-test of the chosen micro-kernels, weights, KV cache, program, team of threads,
+one step of each kind to warm it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from kernels.ladder import UnknownRung, rungs_for
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
 from kernels.runtime.stats import KernelStats
+from kernels.self_test import Fault, SelfTest
 from service.engine.blocks import blocks_for
 from service.engine.model_runner import ModelRunner
 from service.engine.plan import Chunk, StepPlan
@@ -33,6 +36,8 @@ from service.model.report import describe
 from service.model.weights import WeightLoader, Weights
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
+
+log = logging.getLogger(__name__)
 
 DEFAULT_MAX_CONTEXT = 1 << 17
 """Tokens, unless `ctx` asks for more: tables grow with the context, and a file's claim alone shall not take memory."""
@@ -55,6 +60,8 @@ class GemmuleModel:
     chat_template: ChatTemplate | None
     library: KernelLibrary
     file: GGUFFile
+    faults: tuple[Fault, ...]
+    """Micro-kernels that failed their self-test; others took their place."""
 
     @property
     def max_context(self) -> int:
@@ -82,6 +89,9 @@ class GemmuleModel:
     def kernel_stats(self) -> Sequence[KernelStats]:
         return self.executor.kernel_stats()
 
+    def kernel_faults(self) -> Sequence[Fault]:
+        return self.faults
+
     def num_compilations(self) -> int:
         return compile_events() + self.library.num_compiled
 
@@ -103,7 +113,11 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         _check_context(config, settings)
         tokenizer = load_tokenizer(file.metadata)
         chat_template = load_chat_template(file.metadata, tokenizer)
-        weights = WeightLoader(file, config, cpu, settings.isa).load()
+        library = KernelLibrary()
+        self_test = SelfTest(library)
+        weights = WeightLoader(file, config, cpu, settings.isa, self_test).load()
+        for fault in self_test.faults:
+            log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
         limits = StepLimits(
             max_tokens=settings.max_step_tokens,
@@ -113,7 +127,6 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         )
         kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
         attention = select_attention(rungs)
-        library = KernelLibrary()
         try:
             program = build_llama(config, weights, kv, limits, attention, library)
         except KernelsError as error:
@@ -136,6 +149,7 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         chat_template=chat_template,
         library=library,
         file=file,
+        faults=self_test.faults,
     )
 
 

@@ -22,7 +22,7 @@ LAYERS = (
     ("service.gguf", "service.settings", "service.logs", "service.demo_models", "service.pull_progress"),
     ("service.errors",),
     ("kernels.attention", "kernels.matmul", "kernels.ops"),
-    ("kernels.registry", "kernels.select"),
+    ("kernels.registry", "kernels.select", "kernels.self_test"),
     ("kernels.families",),
     ("kernels.quant", "kernels.runtime"),
     ("kernels.jit",),

@@ -40,6 +40,19 @@ class KernelStats(Protocol):
     def histogram(self) -> Sequence[int]: ...
 
 
+class KernelFault(Protocol):
+    """kernels.self_test.Fault."""
+
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def rung(self) -> str: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
 class KernelCollector(Collector):
     def __init__(self, kernel_stats: Callable[[], Sequence[KernelStats]]) -> None:
         self._kernel_stats = kernel_stats
@@ -94,3 +107,20 @@ class CompilationCollector(Collector):
             "Micro-kernels and ops compiled, not found in a cache; none once the service is ready.",
             value=self._num_compilations(),
         )
+
+
+class SelfTestCollector(Collector):
+    """Micro-kernels that failed at start; each has cost its rung, so the service is slower and answers rightly."""
+
+    def __init__(self, faults: Callable[[], Sequence[KernelFault]]) -> None:
+        self._faults = faults
+
+    def collect(self) -> Iterable[Metric]:
+        failures = CounterMetricFamily(
+            "gemmule_kernel_self_test_failures",
+            "Micro-kernels that failed their self-test at start and were replaced by a lower rung.",
+            labels=("kernel", "rung", "weights", "reason"),
+        )
+        for fault in self._faults():
+            failures.add_metric((fault.kernel, fault.rung, fault.source, fault.reason), 1)
+        yield failures

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from kernels.cpu import CPU
 from kernels.registry import UnsupportedType, family_for
-from kernels.select import MatmulChoice, choose_together
+from kernels.select import Check, MatmulChoice, choose_together, unchecked
 from service.errors import ModelFileError
 from service.gguf.reader import GGUFFile, TensorInfo
 from service.model.config import LlamaConfig
@@ -86,10 +86,12 @@ class Weights:
 
 
 class WeightLoader:
-    """Reads one file for one CPU."""
+    """Reads one file for one CPU. `check`: what a pair of micro-kernels must pass before weights are packed for it."""
 
-    def __init__(self, file: GGUFFile, config: LlamaConfig, cpu: CPU, cap: str | None) -> None:
-        self._file, self._config, self._cpu, self._cap = file, config, cpu, cap
+    def __init__(
+        self, file: GGUFFile, config: LlamaConfig, cpu: CPU, cap: str | None, check: Check = unchecked
+    ) -> None:
+        self._file, self._config, self._cpu, self._cap, self._check = file, config, cpu, cap, check
         self._arena: Arena | None = None
         self._used: set[str] = set()
 
@@ -174,7 +176,7 @@ class WeightLoader:
                 families.append(family_for(tensor.type.name))
             except UnsupportedType as error:
                 raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
-        choices = choose_together(families, self._cpu, self._cap)
+        choices = choose_together(families, self._cpu, self._cap, self._check)
         if choices is None:
             names = ", ".join(f"{tensor.name} {tensor.type.name}" for tensor in tensors)
             raise ModelFileError(f"{self._file.path.name}: quantised and float weights side by side: {names}")

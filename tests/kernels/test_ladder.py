@@ -77,9 +77,6 @@ def test_every_family_ends_in_the_scalar_rung() -> None:
         assert {variant.rung for variant in family.variants} <= set(LADDER)
 
 
-ALDER_LAKE = CPU("x86_64", "alderlake", ZEN3.features | {"avxvnni"}, 256)
-
-
 @pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, OLD_X86, N1, N2, A72, ALDER_LAKE], ids=lambda cpu: cpu.name)
 @pytest.mark.parametrize("sources", [("Q4_K", "Q4_K", "Q6_K"), ("Q5_0", "Q8_0"), ("Q4_0", "IQ4_NL", "Q2_K")])
 def test_mixed_weights_read_one_lhs(cpu: CPU, sources: tuple[str, ...]) -> None:

@@ -7,15 +7,15 @@ import numpy.typing as npt
 import pytest
 
 from kernels.cpu import detect_cpu
+from kernels.families.direct import matmul, pack_lhs
 from kernels.jit.library import KernelLibrary
 from kernels.matmul import MatmulOp
+from kernels.quant.random_rows import random_weights
 from kernels.registry import FAMILIES, family_for
 from kernels.runtime.abi import STEP
 from kernels.runtime.executor import Executor
 from kernels.runtime.program import ProgramBuilder
 from kernels.select import choose_matmul
-from tests.kernels.native_matmul import matmul, pack_lhs
-from tests.kernels.weights import random_weights
 
 LIBRARY = KernelLibrary()
 MAX_ROWS = 300

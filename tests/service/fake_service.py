@@ -16,7 +16,7 @@ from service.engine.plan import StepPlan
 from service.engine.request import SampledToken
 from service.errors import ModelFileError
 from service.logs import configure_logs
-from service.metrics.kernel_collector import KernelStats
+from service.metrics.kernel_collector import KernelFault, KernelStats
 from service.settings import load_settings
 from tests.service.fakes import FakeChatTemplate, FakeRunner, FakeTokenizer
 
@@ -43,6 +43,9 @@ class FakeModel:
         return ["a fake model of two words", "and two lines"]
 
     def kernel_stats(self) -> Sequence[KernelStats]:
+        return []
+
+    def kernel_faults(self) -> Sequence[KernelFault]:
         return []
 
     def num_compilations(self) -> int:

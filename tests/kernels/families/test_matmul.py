@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pytest
 
 from kernels.cpu import detect_cpu
+from kernels.families.direct import matmul, pack_lhs
 from kernels.families.variant import Family, MatmulVariant
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import SCALAR
 from kernels.naming import MatmulName
+from kernels.quant.random_rows import random_weights
 from kernels.registry import matmul_variants
-from tests.kernels.native_matmul import matmul, pack_lhs
-from tests.kernels.weights import random_weights
+from kernels.self_test import rounding_bound
 
 CPU = detect_cpu()
 ALL = list(matmul_variants())
@@ -73,11 +74,7 @@ def test_matmul(family: Family, variant: MatmulVariant, library: KernelLibrary, 
     m, k = 1 if variant.is_gemv else m, whole(family, k)
     x, raw = rows(2, m, k), random_weights(family.source, n, k, seed=3)
     out = matmul(library, variant, x, variant.rhs.pack(raw), n)
-    expected = family.reference(x, raw)
-    # At most one rounding per fma: 2 a block of 32 in block families, 32 in float families whose reference is exact.
-    roundings = k if family.name.startswith("f32_f32p") else 2 * (k // 32)
-    bound = 2.0**-23 * roundings * np.abs(x).sum(-1, keepdims=True) * np.abs(family.dequantise(raw)).max()
-    assert (np.abs(out - expected) <= bound).all()
+    assert (np.abs(out - family.reference(x, raw)) <= rounding_bound(family, x, raw)).all()
     scalar = next(v for v in family.variants if v.rung == SCALAR and v.is_gemv == variant.is_gemv)
     np.testing.assert_array_equal(out, matmul(library, scalar, x, scalar.rhs.pack(raw), n))
 

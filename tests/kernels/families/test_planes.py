@@ -11,10 +11,10 @@ from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.variant import Family
 from kernels.ladder import LADDER, Rung
 from kernels.quant.fields import BLOCK
+from kernels.quant.random_rows import random_weights
 from kernels.registry import family_for
 from kernels.select import choose_matmul
 from tests.kernels.test_ladder import ICELAKE, N1, ZEN3
-from tests.kernels.weights import random_weights
 
 LAYOUTS = [(8, 4), (16, 4), (4, 4), (4, 8)]
 

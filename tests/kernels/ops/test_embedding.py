@@ -6,10 +6,10 @@ import pytest
 
 from kernels.errors import KernelsError
 from kernels.ops.embedding import EMBEDDINGS, EmbeddingOp, embed
+from kernels.quant.random_rows import random_weights
 from kernels.quant.super_blocks import SUPER_FORMATS
 from kernels.runtime.program import ProgramBuilder
 from tests.kernels.ops.steps import HandStep
-from tests.kernels.weights import random_weights
 
 NUM_ROWS = 50
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kernels.quant.blocks import BLOCK_FORMATS
+from kernels.quant.random_rows import random_weights
 from kernels.quant.super_blocks import SUPER_FORMATS
-from tests.kernels.weights import random_weights
 
 FORMATS = {**BLOCK_FORMATS, **SUPER_FORMATS}
 

@@ -5,7 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kernels.runtime.stats import KernelStats
 from kernels.runtime.ticks import NUM_BUCKETS
-from service.metrics.kernel_collector import CompilationCollector, KernelCollector
+from kernels.self_test import Fault
+from service.metrics.kernel_collector import CompilationCollector, KernelCollector, SelfTestCollector
 
 KERNEL = "matmul_clamp_f32_qsi8d32p4x8_qsi4c32p4x8_8x4x32_neon_i8mm"
 
@@ -58,3 +59,11 @@ def test_no_kernels_yet() -> None:
     registry = CollectorRegistry()
     registry.register(KernelCollector(lambda: []))
     assert b"gemmule_kernel_duration_seconds_bucket" not in generate_latest(registry)
+
+
+def test_a_failed_self_test_is_counted_with_its_reason() -> None:
+    registry = CollectorRegistry()
+    fault = Fault("matmul_x_avx2", "avx2", "Q4_0", "row 0, column 1 is 7, the reference 3")
+    registry.register(SelfTestCollector(lambda: [fault]))
+    labels = {"kernel": fault.kernel, "rung": fault.rung, "weights": fault.source, "reason": fault.reason}
+    assert registry.get_sample_value("gemmule_kernel_self_test_failures_total", labels) == 1

@@ -1,4 +1,4 @@
-"""Random weights in the formats of files, made without quantising: any bits are weights. Knows no kernel."""
+"""Random weights in the formats of files, made without quantising: any bits are weights. For tests and benchmarks."""
 
 from __future__ import annotations
 
