@@ -58,12 +58,13 @@ def op_record(args: list[tuple[str, str]]) -> Record:
 # One per thread, each on its own pair of cache lines.
 THREAD: Final[Record] = np.dtype(
     {
-        "names": ["index", "num_threads", "step", "scratch", "scratch_bytes", "counters", "units"],
-        "formats": ["i8"] * 7,
+        "names": ["index", "num_threads", "step", "scratch", "scratch_bytes", "counters", "units", "times", "slices"],
+        "formats": ["i8"] * 9,
         # step: address of a STEP. scratch: thread-private, 64-byte aligned. counters: one i64 per op, each on its own
         # cache line, zero at the start of a step: work is taken in chunks by atomic add. units: written by the op, how
-        # many work units the whole op had; thread 0's value is counted.
-        "offsets": [0, 8, 16, 24, 32, 40, 48],
+        # many work units the whole op had; thread 0's value is counted. times, slices: the executor's own, see
+        # kernels.runtime.walk.
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
         "itemsize": THREAD_BYTES,
     }
 )

@@ -1,32 +1,18 @@
 """Runs a program's steps on a persistent team of threads, one native call per step. Knows no op and no model."""
 
-import ctypes
-import platform
 import threading
+import time
 import weakref
-from typing import Any, Final, Self
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable
+from typing import Self
 
 from kernels.cpu import usable_cores
-from kernels.runtime.abi import CACHE_LINE, PHASES, THREAD, THREAD_BYTES
-from kernels.runtime.program import Program, aligned_zeros
-from kernels.runtime.stats import KernelStats, summarise
-from kernels.runtime.ticks import nanosecond_scale, tick_rate
-from kernels.runtime.walk import SLOT_STATS, TEAM, run_step, run_worker, stop_workers
-
-# A waiting thread spins through the tail of an op, then gives its core to whoever wants it (perhaps the thread that is
-# waited for) but comes back at once if nobody does, then sleeps. Idle workers wait likewise through the gap between two
-# steps: waking one from its sleep takes some 40 us.
-SPIN_S: Final = 20e-6
-YIELD_S: Final = 1e-3
-PARK_S: Final = 20e-6
-PARK_YIELD_S: Final = 300e-6
-
-# (futex, sched_yield)
-_SYSCALLS: Final = {"x86_64": (202, 24), "AMD64": (202, 24), "aarch64": (98, 124), "arm64": (98, 124)}
-_PAGE: Final = 4096
+from kernels.runtime.program import Program
+from kernels.runtime.stats import ExecutorTimes, KernelStats, executor_times, summarise
+from kernels.runtime.team_memory import TeamMemory
+from kernels.runtime.ticks import tick_rate
+from kernels.runtime.trace import Tracer
+from kernels.runtime.walk import run_step, run_worker, stop_workers
 
 
 class Executor:
@@ -38,8 +24,9 @@ class Executor:
         self.program = program
         self.num_threads = num_threads
         crowded = num_threads > (usable_cores() if num_cores is None else num_cores)
-        self._memory = _TeamMemory(program, num_threads, crowded)
+        self._memory = TeamMemory(program, num_threads, crowded)
         self._run = run_step.ctypes
+        self._call_ns = 0
         self._threads = [
             threading.Thread(
                 target=run_worker.ctypes, args=(self._memory.address, index), name=f"gemmule-{index}", daemon=True
@@ -60,7 +47,9 @@ class Executor:
     def run(self, step_address: int) -> None:
         """Walk every op once for the STEP record at this address. Releases the GIL until the step is done."""
         assert self._close.alive, "the executor is closed"
+        begun_ns = time.perf_counter_ns()
         self._run(self._memory.address, step_address)
+        self._call_ns += time.perf_counter_ns() - begun_ns
 
     def close(self) -> None:
         """End and join the workers. Twice is fine; not during a step."""
@@ -70,60 +59,20 @@ class Executor:
         """What each kernel has cost so far. May be called from any thread, also during a step."""
         return summarise(self.program.slots, self._memory.stats(), tick_rate())
 
+    def times(self) -> ExecutorTimes:
+        """Where the time of the steps so far went, by thread. May be called from any thread, also during a step."""
+        return executor_times(self._memory.stats(), self._memory.times(), self._call_ns * 1e-9, tick_rate())
 
-class _TeamMemory:
-    """The records that the threads share; outlives the executor until the workers are joined."""
+    def count(self, wanted: bool) -> None:
+        """Whether the steps from now on are timed and counted: to measure what that costs. Not during a step."""
+        self._memory.count(wanted)
 
-    def __init__(self, program: Program, num_threads: int, crowded: bool) -> None:
-        self._program = program
-        self._num_threads = num_threads
-        num_slots = len(program.slots)
-        self._stats_bytes = num_slots * len(PHASES) * SLOT_STATS.itemsize
-        stats_stride = -(-self._stats_bytes // (2 * CACHE_LINE)) * 2 * CACHE_LINE
-        scratch_stride = -(-program.scratch_bytes // _PAGE) * _PAGE
-        self._counters = aligned_zeros(program.num_ops * CACHE_LINE, CACHE_LINE)
-        self._stats = aligned_zeros(num_threads * stats_stride, CACHE_LINE).reshape(num_threads, stats_stride)
-        self._scratch = aligned_zeros(num_threads * scratch_stride, _PAGE)
-        self._threads = aligned_zeros(num_threads * THREAD_BYTES, 2 * CACHE_LINE).view(THREAD)
-        self._team = aligned_zeros(TEAM.itemsize, CACHE_LINE).view(TEAM)
-        self.address = int(self._team.ctypes.data)
-
-        for index in range(num_threads):
-            row: Any = self._threads[index]
-            row["index"], row["num_threads"] = index, num_threads
-            row["scratch"] = self._scratch.ctypes.data + index * scratch_stride
-            row["scratch_bytes"] = program.scratch_bytes
-            row["counters"] = self._counters.ctypes.data
-        rate = tick_rate()
-        futex, sched_yield = _SYSCALLS[platform.machine()]
-        values = {
-            "ops": program.records.ctypes.data,
-            "num_ops": program.num_ops,
-            "num_threads": num_threads,
-            "threads": self._threads.ctypes.data,
-            "stats": self._stats.ctypes.data,
-            "stats_stride": stats_stride,
-            "counters": self._counters.ctypes.data,
-            "syscall": ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value,
-            "futex": futex,
-            "sched_yield": sched_yield,
-            # With more threads than cores, who spins keeps the core from who works.
-            "spin_ticks": 0 if crowded else int(SPIN_S * rate),
-            "yield_ticks": int(YIELD_S * rate),
-            "park_ticks": 0 if crowded else int(PARK_S * rate),
-            "park_yield_ticks": 0 if crowded else int(PARK_YIELD_S * rate),
-            "tick_scale": nanosecond_scale(rate),
-        }
-        for name, value in values.items():
-            self._team[name] = value
-
-    def stats(self) -> npt.NDArray[np.void]:
-        """A copy: SLOT_STATS[threads, slots, phases]."""
-        raw = self._stats[:, : self._stats_bytes].copy()
-        return raw.view(SLOT_STATS).reshape(self._num_threads, -1, len(PHASES))
+    def tracer(self, clock: Callable[[], float] = time.monotonic) -> Tracer:
+        """To see the next steps op by op, in the seconds of `clock`. Any thread may use it; one trace at a time."""
+        return Tracer(self.program, self._memory, self.num_threads, clock)
 
 
-def _stop(memory: _TeamMemory, threads: list[threading.Thread]) -> None:
+def _stop(memory: TeamMemory, threads: list[threading.Thread]) -> None:
     if threads:
         stop_workers.ctypes(memory.address)
     for thread in threads:

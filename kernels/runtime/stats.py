@@ -1,6 +1,6 @@
-"""What each micro-kernel cost, as values: seconds, bytes, operations, latency histogram. Copies, never resets."""
+"""What each micro-kernel and each thread cost, as values: seconds, bytes, operations. Copies, never resets."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ class KernelStats:
     """One micro-kernel in one op and phase, since the executor was made.
 
     `seconds` is the threads' own work, added up over threads; `barrier_seconds` what they then waited for each other;
-    `wall_seconds` what the step spent here. `histogram` counts the own work of each thread and call (so it adds up to
-    calls x threads), by the edges of kernels.runtime.histogram.HISTOGRAM_EDGES_S.
+    `wall_seconds` what the step spent here, of which `lead_seconds` is the work of thread 0. `histogram` counts the own
+    work of each thread and call (so it adds up to calls x threads), by the edges of
+    kernels.runtime.histogram.HISTOGRAM_EDGES_S.
     """
 
     kernel: str
@@ -28,41 +29,75 @@ class KernelStats:
     seconds: float
     barrier_seconds: float
     wall_seconds: float
+    lead_seconds: float
     units: int
     bytes: int
     operations: int
     histogram: tuple[int, ...]
 
 
-def summarise(slots: Iterable[KernelSlot], stats: npt.NDArray[np.void], rate: float) -> tuple[KernelStats, ...]:
+@dataclass(frozen=True, slots=True)
+class ThreadTimes:
+    """One thread of the team since the executor was made, in seconds.
+
+    `work` + `barrier` + `dispatch` is the wall time of its steps. Dispatch: from a step's start until the thread is at
+    its first op, which for a worker is the time it takes to notice or to wake up.
+    """
+
+    work: float
+    barrier: float
+    dispatch: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorTimes:
+    """All steps since the executor was made."""
+
+    steps: int
+    wall_s: float
+    """Native, from the start of a step to its end, on thread 0."""
+    call_s: float
+    """The same as Python sees it: `call_s - wall_s` went into the calls and into waiting for the GIL after them."""
+    threads: tuple[ThreadTimes, ...]
+
+
+def summarise(slots: Sequence[KernelSlot], stats: npt.NDArray[np.void], rate: float) -> tuple[KernelStats, ...]:
     """`stats`: SLOT_STATS[threads, slots, phases]; rows of one (kernel, op, phase) are added up, idle ones left out."""
+    lead: Any = stats[0]
+    columns = {
+        "calls": lead["calls"],
+        "units": lead["units"],
+        "lead": lead["ticks"],
+        "wall": lead["ticks"] + lead["barrier_ticks"],
+        "ticks": stats["ticks"].sum(axis=0),
+        "barrier": stats["barrier_ticks"].sum(axis=0),
+    }
+    histograms = stats["histogram"].sum(axis=0)
     merged: dict[tuple[str, str, str], _Sum] = {}
-    for index, slot in enumerate(slots):
-        for phase, phase_name in enumerate(PHASES):
-            rows: Any = stats[:, index, phase]
-            calls = int(rows["calls"][0])
-            if calls:
-                key = (slot.kernel, slot.op, phase_name)
-                merged.setdefault(key, _Sum()).add(slot, rows)
+    for index, phase in np.argwhere(lead["calls"] > 0).tolist():
+        slot = slots[index]
+        total = merged.setdefault((slot.kernel, slot.op, PHASES[phase]), _Sum())
+        total.add(slot, {name: int(values[index, phase]) for name, values in columns.items()}, histograms[index, phase])
     return tuple(total.stats(*key, rate) for key, total in merged.items())
 
 
 class _Sum:
     def __init__(self) -> None:
         self.calls = self.units = self.bytes = self.operations = 0
-        self.ticks = self.barrier_ticks = self.wall_ticks = 0
+        self.ticks = self.barrier = self.wall = self.lead = 0
         self.histogram = np.zeros(NUM_BUCKETS, np.int64)
 
-    def add(self, slot: KernelSlot, rows: Any) -> None:
-        calls, units = int(rows["calls"][0]), int(rows["units"][0])
+    def add(self, slot: KernelSlot, row: dict[str, int], histogram: npt.NDArray[np.int64]) -> None:
+        calls, units = row["calls"], row["units"]
         self.calls += calls
         self.units += units
         self.bytes += calls * slot.bytes_per_call + units * slot.bytes_per_unit
         self.operations += calls * slot.operations_per_call + units * slot.operations_per_unit
-        self.ticks += int(rows["ticks"].sum())
-        self.barrier_ticks += int(rows["barrier_ticks"].sum())
-        self.wall_ticks += int(rows["ticks"][0] + rows["barrier_ticks"][0])
-        self.histogram += rows["histogram"].sum(axis=0)
+        self.ticks += row["ticks"]
+        self.barrier += row["barrier"]
+        self.wall += row["wall"]
+        self.lead += row["lead"]
+        self.histogram += histogram
 
     def stats(self, kernel: str, op: str, phase: str, rate: float) -> KernelStats:
         return KernelStats(
@@ -71,10 +106,28 @@ class _Sum:
             phase=phase,
             calls=self.calls,
             seconds=self.ticks / rate,
-            barrier_seconds=self.barrier_ticks / rate,
-            wall_seconds=self.wall_ticks / rate,
+            barrier_seconds=self.barrier / rate,
+            wall_seconds=self.wall / rate,
+            lead_seconds=self.lead / rate,
             units=self.units,
             bytes=self.bytes,
             operations=self.operations,
-            histogram=tuple(int(count) for count in self.histogram),
+            histogram=tuple(self.histogram.tolist()),
         )
+
+
+def executor_times(
+    stats: npt.NDArray[np.void], times: npt.NDArray[np.void], call_s: float, rate: float
+) -> ExecutorTimes:
+    """`stats`: SLOT_STATS[threads, slots, phases]; `times`: STEP_TIMES[threads, phases]."""
+    work = stats["ticks"].sum(axis=(1, 2)) / rate
+    barrier = stats["barrier_ticks"].sum(axis=(1, 2)) / rate
+    dispatch = times["dispatch_ticks"].sum(axis=1) / rate
+    return ExecutorTimes(
+        steps=int(times["steps"][0].sum()),
+        wall_s=float((times["dispatch_ticks"] + times["walk_ticks"])[0].sum() / rate),
+        call_s=call_s,
+        threads=tuple(
+            ThreadTimes(*row) for row in zip(work.tolist(), barrier.tolist(), dispatch.tolist(), strict=True)
+        ),
+    )

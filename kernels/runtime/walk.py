@@ -31,13 +31,14 @@ TEAM: Final[Record] = np.dtype(
         "names": [
             "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
             "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
-            "park_yield_ticks",
-            "epoch", "parked", "stop", "arrived", "generation", "waiting",
+            "park_yield_ticks", "trace",
+            "epoch", "parked", "stop", "untimed", "step_start", "arrived", "generation", "waiting",
         ],
-        "formats": ["i8"] * 15 + ["i4"] * 6,
-        # epoch counts steps: workers sleep on it, `parked` says how many. arrived, generation: the barrier; `waiting`
-        # says how many sleep on generation.
-        "offsets": [*range(0, 120, 8), 128, 132, 136, 192, 256, 260],
+        "formats": ["i8"] * 16 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
+        # epoch counts steps: workers sleep on it, `parked` says how many. untimed: nothing is counted, to see
+        # what counting costs. step_start: ticks. arrived, generation: the
+        # barrier; `waiting` says how many sleep on generation. trace: address of a TRACE.
+        "offsets": [*range(0, 128, 8), 128, 132, 136, 140, 144, 192, 256, 260],
         "itemsize": 320,
     }
 )  # fmt: skip
@@ -53,6 +54,25 @@ SLOT_STATS: Final[Record] = np.dtype(
 )
 SLOT_STATS_BYTES: Final = SLOT_STATS.itemsize
 NUM_PHASES: Final = len(PHASES)
+
+# One per (thread, phase): steps, ticks from a step's start to this thread's first op, and from there to its end.
+STEP_TIMES: Final[Record] = np.dtype([("steps", "i8"), ("dispatch_ticks", "i8"), ("walk_ticks", "i8")])
+STEP_TIMES_BYTES: Final = STEP_TIMES.itemsize
+_DISPATCH_TICKS: Final = 8
+_WALK_TICKS: Final = 16
+
+# Steps are traced while taken < wanted; the step under way is, if active. steps: TRACED_STEP[wanted]. slices:
+# SLICE[threads, steps, ops], whose strides are thread_stride and slices_stride bytes.
+TRACE: Final[Record] = np.dtype(
+    [(name, "i8") for name in ("wanted", "taken", "active", "steps", "slices", "thread_stride", "step_stride")]
+)
+TRACED_STEP: Final[Record] = np.dtype(
+    [(name, "i8") for name in ("start", "end", "phase", "num_tokens", "num_sequences", "num_logit_rows")]
+)
+TRACED_STEP_BYTES: Final = TRACED_STEP.itemsize
+# One op on one thread: its work from start to end, its barrier from there to barrier_end, in ticks.
+SLICE: Final[Record] = np.dtype([(name, "i8") for name in ("start", "end", "barrier_end", "units", "variant")])
+SLICE_BYTES: Final = SLICE.itemsize
 _TICKS: Final = 8
 _BARRIER_TICKS: Final = 16
 _UNITS: Final = 24
@@ -120,37 +140,83 @@ def _walk(team_address: int, index: int) -> None:
     thread = record(thread_address, THREAD)
     phase = record(thread.step, STEP).phase
     stats = team.stats + team.stats_stride * index + SLOT_STATS_BYTES * phase
-    start = read_ticks()
+    times = thread.times + STEP_TIMES_BYTES * phase
+    slices = thread.slices
+    timed = team.untimed == 0
+    begun = start = end = 0
+    if timed:
+        begun = start = read_ticks()
+        _add(times, 1)
+        _add(times + _DISPATCH_TICKS, begun - team.step_start)
     for op_index in range(team.num_ops):
         op_address = team.ops + OP_BYTES * op_index
         op = record(op_address, OP_HEADER)
         thread.units = 0
         variant = call_op(op.run, op_address, thread_address)
-        end = read_ticks()
         slot = stats + SLOT_STATS_BYTES * NUM_PHASES * np.int64(op.slots[variant])
-        _add(slot, 1)
-        _add(slot + _TICKS, end - start)
-        _add(slot + _HISTOGRAM + 8 * histogram_bucket(end - start, team.tick_scale), 1)
-        if index == 0:
-            _add(slot + _UNITS, thread.units)
+        if timed:
+            end = read_ticks()
+            _add(slot, 1)
+            _add(slot + _TICKS, end - start)
+            _add(slot + _HISTOGRAM + 8 * histogram_bucket(end - start, team.tick_scale), 1)
+            if index == 0:
+                _add(slot + _UNITS, thread.units)
+            if slices != 0:
+                taken = record(slices + SLICE_BYTES * op_index, SLICE)
+                taken.start, taken.end, taken.units, taken.variant = start, end, thread.units, variant
         if team.num_threads > 1:
             _barrier(team_address)
-        start = read_ticks()
-        _add(slot + _BARRIER_TICKS, start - end)
+        if timed:
+            start = read_ticks()
+            _add(slot + _BARRIER_TICKS, start - end)
+            if slices != 0:
+                record(slices + SLICE_BYTES * op_index, SLICE).barrier_end = start
         if index == 0:
             # Nobody takes chunks of this op any more; the next step finds 0.
             store(team.counters + CACHE_LINE * op_index, 0, np.int64)
+    if timed:
+        _add(times + _WALK_TICKS, start - begun)
+
+
+@native
+def _begin_trace(team_address: int, step_address: int) -> None:
+    """Give every thread its place in the trace, or none."""
+    team = record(team_address, TEAM)
+    trace = record(team.trace, TRACE)
+    trace.active = 1 if trace.taken < trace.wanted else 0
+    for index in range(team.num_threads):
+        slices = 0
+        if trace.active != 0:
+            slices = trace.slices + trace.thread_stride * index + trace.step_stride * trace.taken
+        record(team.threads + THREAD_BYTES * index, THREAD).slices = slices
+    if trace.active != 0:
+        step = record(step_address, STEP)
+        traced = record(trace.steps + TRACED_STEP_BYTES * trace.taken, TRACED_STEP)
+        traced.start, traced.phase, traced.num_tokens = team.step_start, step.phase, step.num_tokens
+        traced.num_sequences, traced.num_logit_rows = step.num_sequences, step.num_logit_rows
+
+
+@native
+def _end_trace(team_address: int) -> None:
+    trace = record(record(team_address, TEAM).trace, TRACE)
+    if trace.active != 0:
+        record(trace.steps + TRACED_STEP_BYTES * trace.taken, TRACED_STEP).end = read_ticks()
+        trace.taken += 1
+        trace.active = 0
 
 
 @c_callable("int64(int64, int64)")
 def run_step(team_address: int, step_address: int) -> int:
     """Thread 0: start the others on this step, walk with them, return when all ops are done."""
     team = record(team_address, TEAM)
+    team.step_start = read_ticks()
     for index in range(team.num_threads):
         record(team.threads + THREAD_BYTES * index, THREAD).step = step_address
+    _begin_trace(team_address, step_address)
     if team.num_threads > 1:
         _advance(team_address, team_address + EPOCH, team_address + PARKED)
     _walk(team_address, 0)
+    _end_trace(team_address)
     return 0
 
 

@@ -20,6 +20,7 @@ def stats(phase: str = "decode", **changes: object) -> KernelStats:
         "seconds": 0.125,
         "barrier_seconds": 0.03,
         "wall_seconds": 0.0775,
+        "lead_seconds": 0.07,
         "units": 3,
         "bytes": 6000,
         "operations": 12000,
