@@ -5,17 +5,15 @@ Everything heavy is imported inside the commands, so that `gemmule --help` answe
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kernels.errors import KernelsError
 from service.errors import GemmuleError
-
-if TYPE_CHECKING:
-    from service.settings import Settings
+from service.flags import settings_from
+from service.kernel_commands import kernels_app
 
 USAGE_ERROR = 2
 
@@ -28,7 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-kernels_app = typer.Typer(help="The micro-kernels.", no_args_is_help=True)
 app.add_typer(kernels_app, name="kernels")
 
 
@@ -107,7 +104,7 @@ def serve(
 ) -> int:
     """Serve a model over HTTP. Every flag is also a GEMMULE_* variable; flags win."""
     flags = dict(locals())
-    settings = _settings(flags)
+    settings = settings_from(flags)
     from service.app import serve as run
 
     return run(settings)
@@ -122,7 +119,7 @@ def pull(
     from service.pull import DEFAULT_MODEL
     from service.pull import pull as fetch
 
-    print(fetch(name or DEFAULT_MODEL, _settings({"cache": cache}).cache))
+    print(fetch(name or DEFAULT_MODEL, settings_from({"cache": cache}).cache))
 
 
 @app.command()
@@ -145,7 +142,7 @@ def bench(
 
     from service.pull import resolve_model
 
-    settings = _settings({"isa": isa, "cache": cache})
+    settings = settings_from({"isa": isa, "cache": cache})
     path = resolve_model(model, settings.cache)
     if thread_counts is None and settings.threads is not None:
         thread_counts = (settings.threads,)
@@ -171,17 +168,6 @@ def bench(
         Console().print(as_table(rows))
 
 
-def _settings(flags: Mapping[str, object]) -> "Settings":
-    """From flags and variables. The cache folder returns to the environment: kernels and numba look for it there, once,
-    when they are imported."""
-    from service.settings import load_settings
-
-    settings = load_settings(flags, os.environ)
-    if settings.cache is not None:
-        os.environ["GEMMULE_CACHE"] = str(settings.cache)
-    return settings
-
-
 def _numbers(flag: str, text: str) -> tuple[int, ...]:
     """ "64,512" -> (64, 512); zeros, which stand for "none", are left out."""
     numbers = []
@@ -190,17 +176,6 @@ def _numbers(flag: str, text: str) -> tuple[int, ...]:
             raise typer.BadParameter(f"{flag} wants numbers from 0 to {1 << 20}, like 64,512; not {text!r}")
         numbers.append(int(part))
     return tuple(number for number in numbers if number)
-
-
-@kernels_app.command("list")
-def list_kernels(
-    contains: Annotated[str, typer.Option("--filter", help="Only names that contain this.")] = "",
-) -> None:
-    """Every matmul micro-kernel, and whether this CPU can run it."""
-    from service.kernel_list import kernel_lines
-
-    for line in kernel_lines(contains):
-        print(line)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
+from service.explain import ExplainedOp, explain
 from service.gguf.reader import GGUFFile, open_gguf
 from service.model.config import LlamaConfig, read_config
 from service.model.kv_cache import KVCache, make_kv_cache
@@ -91,6 +92,11 @@ class GemmuleModel:
 
     def kernel_faults(self) -> Sequence[Fault]:
         return self.faults
+
+    def explain(self, stats: Sequence[KernelStats] | None = None) -> tuple[ExplainedOp, ...]:
+        """What a step is made of. stats: of the steps to show; without, of all since the load. Any thread may ask."""
+        matrices = ((int(packed.data.ctypes.data), packed.matrix) for packed in self.weights.matrices())
+        return explain(self.executor.program, matrices, self.kernel_stats() if stats is None else stats)
 
     def num_compilations(self) -> int:
         return compile_events() + self.library.num_compiled

@@ -14,11 +14,13 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 # Highest first. A unit may import itself and what stands on a lower line; docs/architecture.md says why they stand so.
 LAYERS = (
     ("service.cli",),
-    ("service.app", "service.bench", "service.kernel_list"),
+    ("service.kernel_commands",),
+    ("service.app", "service.bench", "service.explain_steps", "service.kernel_assembly", "service.kernel_list"),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),
-    ("service.generate", "service.metrics"),
+    ("service.explain", "service.generate", "service.metrics"),
     ("service.engine",),
     ("service.model", "service.pull", "service.tokenizer"),
+    ("service.flags",),
     ("service.gguf", "service.settings", "service.logs", "service.demo_models", "service.pull_progress"),
     ("service.errors",),
     ("kernels.attention", "kernels.matmul", "kernels.ops"),

@@ -94,6 +94,8 @@ def compile_apart(ir: str, arch: str, cpu: str = "", emit: str = "object") -> by
     """Compiles in a child process, so that an abort inside LLVM becomes a `CompileError` here."""
     command = [sys.executable, "-m", "kernels.jit.build", arch, cpu, emit]
     done = subprocess.run(command, input=ir.encode(), capture_output=True, check=False)
+    if b"is not a recognized processor" in done.stderr:
+        raise CompileError(f"LLVM {llvm.llvm_version_info[0]} knows no {arch} core called {cpu!r}")
     if done.returncode != 0:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise CompileError(f"LLVM ended with status {done.returncode} on {arch} {cpu}: {reason}")

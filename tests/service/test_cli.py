@@ -25,7 +25,10 @@ def gemmule(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     )
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["pull"], ["bench"], ["kernels"], ["kernels", "list"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["serve"], ["pull"], ["bench"], ["kernels"], *(["kernels", name] for name in ("list", "explain", "asm"))],
+)
 def test_every_command_has_help(command: list[str]) -> None:
     result = gemmule(*command, "--help")
     assert result.returncode == 0

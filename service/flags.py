@@ -1,0 +1,20 @@
+"""Settings of a command, from its flags and the variables. Knows no command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+def settings_from(flags: Mapping[str, object]) -> Settings:
+    """The cache folder returns to the environment: kernels and numba look for it there, when they are imported."""
+    from service.settings import load_settings
+
+    settings = load_settings(flags, os.environ)
+    if settings.cache is not None:
+        os.environ["GEMMULE_CACHE"] = str(settings.cache)
+    return settings
