@@ -102,6 +102,7 @@ class GemmuleModel:
         return compile_events() + self.library.num_compiled
 
     def close(self) -> None:
+        self.runner.close()
         self.executor.close()
         self.file.close()
 

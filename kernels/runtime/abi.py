@@ -95,13 +95,16 @@ SAMPLING: Final[Record] = np.dtype(
     {
         "names": [
             "temperature", "top_p", "min_p", "top_k", "num_top", "num_bias", "seed", "position",
-            "bias_ids", "bias_values", "mask", "reserved",
+            "bias_ids", "bias_values", "mask", "seen_ids", "seen_counts", "num_seen",
+            "repetition_penalty", "presence_penalty", "frequency_penalty", "typical_p",
         ],
-        "formats": ["f4", "f4", "f4", "i4", "i4", "i4", "i8", "i8", "i8", "i8", "i8", "i8"],
-        # temperature 0: greedy. top_k 0, top_p 1, min_p 0: off. num_top: how many top logprobs are wanted (<= 20).
-        # seed, position: key of the draw. bias_ids i32[num_bias], bias_values f32[num_bias]: added to the logits (-inf
-        # bans a token). mask: address of u32[ceil(V/32)], bit set = token allowed; 0 = none.
-        "offsets": [0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64],
+        "formats": ["f4", "f4", "f4", "i4", "i4", "i4", "i8", "i8", "i8", "i8", "i8", "i8", "i8", "i4", *["f4"] * 4],
+        # temperature 0: greedy. top_k 0, top_p 1, min_p 0, typical_p 0 or 1: off. num_top: how many top logprobs are
+        # wanted (<= 20). seed, position: key of the draw. bias_ids i32[num_bias], bias_values f32[num_bias]: added to
+        # the logits (-inf bans a token). mask: address of u32[ceil(V/32)], bit set = token allowed; 0 = none.
+        # seen_ids i32[num_seen], seen_counts i32[num_seen]: what the penalties punish, each token once; the count is
+        # how often it is in the output, 0 if it is in the prompt alone.
+        "offsets": [0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 84, 88, 92, 96],
         "itemsize": 128,
     }
 )  # fmt: skip
@@ -113,7 +116,8 @@ SAMPLED: Final[Record] = np.dtype(
             "i4", "i4", "f4", "i4",
             np.dtype(("i4", (MAX_TOP_LOGPROBS,))), np.dtype(("f4", (MAX_TOP_LOGPROBS,))),
         ],
-        # logprob and top_*: of the unmodified distribution. finite: 0 if a logit of the row was NaN or infinite.
+        # logprob and top_*: of the unmodified distribution. finite: 0 if a logit of the row was NaN or infinite,
+        # or if none is left to draw from once it is edited.
         "offsets": [0, 4, 8, 12, 16, 96],
         "itemsize": 192,
     }

@@ -44,11 +44,16 @@ class Executor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def run(self, step_address: int) -> None:
-        """Walk every op once for the STEP record at this address. Releases the GIL until the step is done."""
+    def run(self, step_address: int, first_op: int = 0, end_op: int | None = None) -> None:
+        """Walk every op of a range once for the STEP record at this address. Releases the GIL until that is done.
+
+        A step may be walked in parts, in order, with something else in between; None: to the end.
+        """
         assert self._close.alive, "the executor is closed"
+        end_op = self.program.num_ops if end_op is None else end_op
+        assert 0 <= first_op < end_op <= self.program.num_ops, (first_op, end_op)
         begun_ns = time.perf_counter_ns()
-        self._run(self._memory.address, step_address)
+        self._run(self._memory.address, step_address, first_op, end_op)
         self._call_ns += time.perf_counter_ns() - begun_ns
 
     def close(self) -> None:

@@ -87,6 +87,8 @@ class Program:
     op_names: tuple[str, ...]
     slots: tuple[KernelSlot, ...]
     buffers: Mapping[str, Buffer]
+    marks: Mapping[str, int]
+    """Places between ops, by name: the index of the op that follows."""
     scratch_bytes: int  # thread-private bytes that some op asked for
     kept: tuple[object, ...] = field(repr=False)
 
@@ -120,6 +122,7 @@ class ProgramBuilder:
         self._arena_bytes = 0
         self._ops: list[_PendingOp] = []
         self._slots: dict[KernelSlot, int] = {}
+        self._marks: dict[str, int] = {}
         self._scratch_bytes = 0
         self._kept: list[object] = []
 
@@ -159,6 +162,11 @@ class ProgramBuilder:
         indices = (self._slot(first), self._slot(second))
         self._ops.append(_PendingOp(name, record, run, indices, dict(args)))
 
+    def mark(self, name: str) -> None:
+        """Name the place before the next op: a step can be walked up to it, and from it."""
+        assert name not in self._marks, f"mark {name} exists"
+        self._marks[name] = len(self._ops)
+
     def _slot(self, slot: KernelSlot) -> int:
         return self._slots.setdefault(slot, len(self._slots))
 
@@ -177,6 +185,7 @@ class ProgramBuilder:
             op_names=tuple(pending.name for pending in self._ops),
             slots=tuple(self._slots),
             buffers=dict(self._buffers),
+            marks=dict(self._marks),
             scratch_bytes=self._scratch_bytes,
             kept=tuple(self._kept),
         )

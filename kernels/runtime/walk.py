@@ -31,22 +31,22 @@ TEAM: Final[Record] = np.dtype(
         "names": [
             "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
             "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
-            "park_yield_ticks", "trace",
+            "park_yield_ticks", "trace", "first_op", "end_op",
             "epoch", "parked", "stop", "untimed", "step_start", "arrived", "generation", "waiting",
         ],
-        "formats": ["i8"] * 16 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
-        # epoch counts steps: workers sleep on it, `parked` says how many. untimed: nothing is counted, to see
-        # what counting costs. step_start: ticks. arrived, generation: the
-        # barrier; `waiting` says how many sleep on generation. trace: address of a TRACE.
-        "offsets": [*range(0, 128, 8), 128, 132, 136, 140, 144, 192, 256, 260],
-        "itemsize": 320,
+        "formats": ["i8"] * 18 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
+        # trace: address of a TRACE. first_op, end_op: the part of the program that is walked. epoch counts walks:
+        # workers sleep on it, `parked` says how many. untimed: nothing is counted, to see what counting costs.
+        # step_start: ticks. arrived, generation: the barrier; `waiting` says how many sleep on generation.
+        "offsets": [*range(0, 144, 8), 192, 196, 200, 204, 208, 256, 320, 324],
+        "itemsize": 384,
     }
 )  # fmt: skip
-EPOCH: Final = 128
-PARKED: Final = 132
-ARRIVED: Final = 192
-GENERATION: Final = 256
-WAITING: Final = 260
+EPOCH: Final = 192
+PARKED: Final = 196
+ARRIVED: Final = 256
+GENERATION: Final = 320
+WAITING: Final = 324
 
 # One per (thread, slot, phase); all i64, ticks in units of the tick counter.
 SLOT_STATS: Final[Record] = np.dtype(
@@ -134,7 +134,7 @@ def _add(address: int, value: int) -> None:
 
 @native
 def _walk(team_address: int, index: int) -> None:
-    """One step, as thread `index`."""
+    """A step, or the part of it that the team is to walk, as thread `index`."""
     team = record(team_address, TEAM)
     thread_address = team.threads + THREAD_BYTES * index
     thread = record(thread_address, THREAD)
@@ -146,9 +146,10 @@ def _walk(team_address: int, index: int) -> None:
     begun = start = end = 0
     if timed:
         begun = start = read_ticks()
-        _add(times, 1)
+        if team.first_op == 0:
+            _add(times, 1)
         _add(times + _DISPATCH_TICKS, begun - team.step_start)
-    for op_index in range(team.num_ops):
+    for op_index in range(team.first_op, team.end_op):
         op_address = team.ops + OP_BYTES * op_index
         op = record(op_address, OP_HEADER)
         thread.units = 0
@@ -205,18 +206,21 @@ def _end_trace(team_address: int) -> None:
         trace.active = 0
 
 
-@c_callable("int64(int64, int64)")
-def run_step(team_address: int, step_address: int) -> int:
-    """Thread 0: start the others on this step, walk with them, return when all ops are done."""
+@c_callable("int64(int64, int64, int64, int64)")
+def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -> int:
+    """Thread 0: start the others on ops [first_op, end_op), walk with them, return when all of these are done."""
     team = record(team_address, TEAM)
+    team.first_op, team.end_op = first_op, end_op
     team.step_start = read_ticks()
     for index in range(team.num_threads):
         record(team.threads + THREAD_BYTES * index, THREAD).step = step_address
-    _begin_trace(team_address, step_address)
+    if first_op == 0:
+        _begin_trace(team_address, step_address)
     if team.num_threads > 1:
         _advance(team_address, team_address + EPOCH, team_address + PARKED)
     _walk(team_address, 0)
-    _end_trace(team_address)
+    if end_op == team.num_ops:
+        _end_trace(team_address)
     return 0
 
 

@@ -143,7 +143,7 @@ class EngineClient:
             message = "the engine has failed and takes no more requests; the server's log says why"
             self._refuse = lambda: StepFailed(message)
             for request_id in list(self._streams):
-                self._deliver(request_id, TokenEvent((), FinishReason.ERROR, StepFailed(message)))
+                self._deliver(request_id, TokenEvent((), FinishReason.ERROR, error=StepFailed(message)))
         if report.step is not None:
             self._observer.on_step(report.step)
         for timings in report.finished:

@@ -151,12 +151,12 @@ class EngineLoop:
         else:
             gaps_s.append(now_s - sequence.last_token_s)
         sequence.last_token_s = now_s
-        self._events.append((sequence.id, TokenEvent((token,), reason)))
+        self._events.append((sequence.id, TokenEvent((token,), reason, output.is_complete)))
         if reason is not None:
             self._finished.append(timings_of(sequence, reason, now_s))
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: GemmuleError | None) -> None:
-        self._events.append((sequence.id, TokenEvent((), reason, error)))
+        self._events.append((sequence.id, TokenEvent((), reason, error=error)))
         self._finished.append(timings_of(sequence, reason, self._clock()))
 
     def _report(self, step: StepTimings | None) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
+from kernels.ops.sampling import SAMPLING_MARK
 from kernels.runtime.abi import BLOCK_TOKENS, SAMPLED, SAMPLING, STEP
 from kernels.runtime.executor import Executor
+from service.engine.logit_edits import LogitEdits
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, SampledToken
 
@@ -16,10 +19,16 @@ SEED_RANGE = 1 << 64
 
 
 class ModelRunner:
-    """Runs plans of at most `max_tokens` tokens of `max_batch` sequences; called on one thread."""
+    """Runs plans of at most `max_tokens` tokens of `max_batch` sequences; called on one thread.
+
+    A step is one native call. With constraints it is two, and their masks are filled while the first computes logits.
+    """
 
     def __init__(self, executor: Executor, max_tokens: int, max_batch: int, max_context: int) -> None:
         self._executor = executor
+        self._sampling_op = executor.program.marks[SAMPLING_MARK]
+        self._vocab_size = executor.program.buffers["logits"].shape[1]
+        self._mask_threads = ThreadPoolExecutor(1, thread_name_prefix="mask")
         max_blocks = -(-max_context // BLOCK_TOKENS)
         self._token_ids = np.zeros(max_tokens, np.int32)
         self._positions = np.zeros(max_tokens, np.int32)
@@ -48,21 +57,44 @@ class ModelRunner:
         self._step["max_blocks"] = max_blocks
 
     def run(self, plan: StepPlan) -> Sequence[SampledToken | FailedRow]:
-        """One native step. A row fails if one of its logits is not finite."""
+        """A row fails if its logits are not finite or leave no token to draw, or if its constraint fails."""
         row = num_logit_rows = 0
+        constrained: list[tuple[int, LogitEdits]] = []
         for index, chunk in enumerate(plan.chunks):
             self._fill_chunk(chunk, index, row)
             row += chunk.num_tokens
             self._query_starts[index + 1] = row
             if chunk.samples:
                 self._logit_rows[num_logit_rows] = row - 1
-                self._fill_sampling(self._sampling[num_logit_rows], chunk)
+                edits = self._fill_sampling(self._sampling[num_logit_rows], chunk)
+                if edits is not None and edits.has_constraint:
+                    constrained.append((num_logit_rows, edits))
                 num_logit_rows += 1
         step = self._step[0]
         step["num_tokens"], step["num_sequences"], step["num_logit_rows"] = row, len(plan.chunks), num_logit_rows
         step["phase"] = plan.phase
-        self._executor.run(int(self._step.ctypes.data))
-        return [self._token(self._sampled[index]) for index in range(num_logit_rows)]
+        failed = self._walk(constrained)
+        return [failed.get(index) or self._token(self._sampled[index]) for index in range(num_logit_rows)]
+
+    def close(self) -> None:
+        """End the thread that fills masks, if there ever was one."""
+        self._mask_threads.shutdown()
+
+    def _walk(self, constrained: list[tuple[int, LogitEdits]]) -> dict[int, FailedRow]:
+        """The native calls. Returns the rows whose constraints failed; these are drawn without, and not used."""
+        address = int(self._step.ctypes.data)
+        if not constrained:
+            self._executor.run(address)
+            return {}
+        filling = [(row, self._mask_threads.submit(edits.fill_mask)) for row, edits in constrained]
+        try:
+            self._executor.run(address, 0, self._sampling_op)
+        finally:
+            failed = dict(_failures(filling))
+        for row in failed:
+            self._sampling[row]["mask"] = 0
+        self._executor.run(address, self._sampling_op)
+        return failed
 
     def _fill_chunk(self, chunk: Chunk, index: int, row: int) -> None:
         sequence, start, end = chunk.sequence, chunk.start, chunk.start + chunk.num_tokens
@@ -82,16 +114,34 @@ class ModelRunner:
         self._token_sequence[rows] = index
         self._context_lengths[index] = end
 
-    def _fill_sampling(self, record: npt.NDArray[np.void], chunk: Chunk) -> None:
+    def _fill_sampling(self, record: npt.NDArray[np.void], chunk: Chunk) -> LogitEdits | None:
         sampling, sequence = chunk.sequence.sampling, chunk.sequence
+        record["typical_p"] = sampling.typical_p
         record["temperature"], record["top_p"], record["min_p"] = sampling.temperature, sampling.top_p, sampling.min_p
         record["top_k"], record["num_top"] = min(sampling.top_k, 1 << 30), sampling.logprobs or 0
         record["seed"] = (sequence.seed + SEED_RANGE // 2) % SEED_RANGE - SEED_RANGE // 2
         record["position"] = chunk.start + chunk.num_tokens
+        if not LogitEdits.are_needed(sampling, sequence.request.constraint):
+            record["num_bias"] = record["num_seen"] = record["mask"] = 0
+            return None
+        if sequence.edits is None:
+            request, end_ids = sequence.request, sequence.end_ids
+            sequence.edits = LogitEdits(sampling, request.prompt_ids, end_ids, request.constraint, self._vocab_size)
+        sequence.edits.update(sequence.token_ids)
+        sequence.edits.write(record)
+        return sequence.edits
 
     def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken | FailedRow:
         if not sampled["finite"]:
-            return FailedRow("the model's logits are not finite")
+            return FailedRow("the model's logits are not finite, or none is left to draw from")
         count = int(sampled["num_top"])
         ids, logprobs = sampled["top_ids"][:count].tolist(), sampled["top_logprobs"][:count].tolist()
         return SampledToken(int(sampled["token"]), float(sampled["logprob"]), tuple(zip(ids, logprobs, strict=True)))
+
+
+def _failures(filling: list[tuple[int, Future[None]]]) -> Iterator[tuple[int, FailedRow]]:
+    """Waits for all of them."""
+    for row, future in filling:
+        error = future.exception()
+        if error is not None:
+            yield row, FailedRow(f"its constraint gives no mask: {error!r}")

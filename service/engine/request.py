@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from enum import Enum
 
+from service.engine.constraint import TokenConstraint
 from service.errors import GemmuleError
 
 MAX_PRIORITY = 100
@@ -19,12 +20,26 @@ class SamplingParams:
     """Keep this many of the likeliest tokens; 0 keeps all."""
     top_p: float = 1.0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    """Keep the most typical tokens, by their distance from the entropy, of this mass; 1 keeps all."""
+    repetition_penalty: float = 1.0
+    """Divides a positive logit, and multiplies a negative one, of every token of prompt and output."""
+    presence_penalty: float = 0.0
+    """Taken off the logit of every token of the output."""
+    frequency_penalty: float = 0.0
+    """Taken off it once for each time that the token is there."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """(token id, what is added to its logit); -inf bans a token."""
+    allowed_token_ids: frozenset[int] | None = None
+    """No other token is ever drawn. None: all are allowed."""
+    bad_words: tuple[tuple[int, ...], ...] = ()
+    """Token sequences, none empty, that the output never completes."""
     seed: int | None = None
     """None: the engine draws one. Any 64-bit integer, signed or not."""
     max_tokens: int | None = None
     """None: what the context leaves. More than it leaves is cut down to that."""
     min_tokens: int = 0
-    """Before this many output tokens no end-of-text, stop token or stop string ends the request."""
+    """Before this many output tokens no end-of-text or stop token is drawn, and no stop string ends the request."""
     ignore_eos: bool = False
     stop_token_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
@@ -35,10 +50,21 @@ class SamplingParams:
         assert self.top_k >= 0, self.top_k
         assert 0 < self.top_p <= 1, self.top_p
         assert 0 <= self.min_p <= 1, self.min_p
+        assert 0 < self.typical_p <= 1, self.typical_p
+        assert 0 < self.repetition_penalty < math.inf, self.repetition_penalty
+        assert math.isfinite(self.presence_penalty), self.presence_penalty
+        assert math.isfinite(self.frequency_penalty), self.frequency_penalty
+        assert all(bias < math.inf for _, bias in self.logit_bias), self.logit_bias
+        assert self.allowed_token_ids is None or self.allowed_token_ids, "no token is allowed"
+        assert all(self.bad_words), "a bad word has at least one token"
         assert self.seed is None or -(1 << 63) <= self.seed < 1 << 64, self.seed
         assert self.max_tokens is None or self.max_tokens >= 1, self.max_tokens
         assert self.min_tokens >= 0, self.min_tokens
         assert self.logprobs is None or self.logprobs >= 0, self.logprobs
+
+    @property
+    def has_penalties(self) -> bool:
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +79,12 @@ class Request:
     """By the engine's clock."""
     priority: int = 0
     """Lower is earlier, as in vLLM."""
+    deadline_s: float | None = None
+    """By the engine's clock: a request that is not done by then ends, with what it has. None: no limit."""
+    cache_salt: str = ""
+    """Requests share cached prefixes only with those of the same salt."""
+    constraint: TokenConstraint | None = None
+    """Which tokens may follow, for structured output. Of this request alone: it changes with every token."""
 
     def __post_init__(self) -> None:
         assert self.prompt_ids, "a prompt has at least one token"
@@ -90,5 +122,7 @@ class TokenEvent:
 
     tokens: tuple[SampledToken, ...] = ()
     finish_reason: FinishReason | None = None
+    is_complete: bool = False
+    """With STOP: the last token is a part of the output, which a finished constraint has ended."""
     error: GemmuleError | None = None
     """Why the engine ended it: set with ERROR, and with an ABORT that the caller did not ask for."""

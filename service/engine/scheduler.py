@@ -50,6 +50,8 @@ class Output:
     sequence: Sequence
     token: SampledToken | FailedRow
     finish_reason: FinishReason | None
+    is_complete: bool = False
+    """It ends with STOP because its constraint is finished: the token is a part of the text."""
 
 
 class Scheduler:
@@ -105,12 +107,14 @@ class Scheduler:
     def add(self, request: Request, seed: int) -> Sequence:
         self.check_fits(request)
         left = self.max_context - len(request.prompt_ids)
-        wanted = request.sampling.max_tokens
+        sampling = request.sampling
+        wanted = sampling.max_tokens
         sequence = Sequence(
             request,
             rank=(request.arrival_s + request.priority * PRIORITY_STEP_S, self._num_added),
             max_tokens=left if wanted is None else min(wanted, left),
             seed=seed,
+            end_ids=sampling.stop_token_ids if sampling.ignore_eos else sampling.stop_token_ids | self._eos_ids,
         )
         self._num_added += 1
         insort(self._waiting, sequence, key=_rank)
@@ -169,15 +173,11 @@ class Scheduler:
             if not chunk.samples:
                 continue
             token = next(tokens)
-            if isinstance(token, FailedRow):
-                reason: FinishReason | None = FinishReason.ERROR
-            else:
-                sequence.token_ids.append(token.id)
-                reason = self._finish_reason(sequence, token.id)
-            if reason is not None:
+            output = self._take(sequence, token)
+            if output.finish_reason is not None:
                 self._running.remove(sequence)
                 self._release(sequence)
-            outputs.append(Output(sequence, token, reason))
+            outputs.append(output)
         assert next(tokens, None) is None, "more tokens than rows that sample"
         return outputs
 
@@ -233,10 +233,26 @@ class Scheduler:
         sequence.block_table = []
         sequence.num_computed = 0
 
+    def _take(self, sequence: Sequence, token: SampledToken | FailedRow) -> Output:
+        if isinstance(token, FailedRow):
+            return Output(sequence, token, FinishReason.ERROR)
+        constraint = sequence.request.constraint
+        is_complete = False
+        if constraint is not None:
+            try:
+                constraint.accept(token.id)
+                is_complete = constraint.is_finished
+            except Exception as error:  # it is not ours: whatever it raises ends this request and no other
+                return Output(
+                    sequence, FailedRow(f"its constraint refused token {token.id}: {error!r}"), FinishReason.ERROR
+                )
+        sequence.token_ids.append(token.id)
+        reason = self._finish_reason(sequence, token.id)
+        if is_complete and reason is not FinishReason.STOP:
+            return Output(sequence, token, FinishReason.STOP, is_complete=True)
+        return Output(sequence, token, reason)
+
     def _finish_reason(self, sequence: Sequence, token_id: int) -> FinishReason | None:
-        sampling = sequence.sampling
-        if sequence.num_output_tokens >= sampling.min_tokens:
-            is_end = token_id in self._eos_ids and not sampling.ignore_eos
-            if is_end or token_id in sampling.stop_token_ids:
-                return FinishReason.STOP
+        if token_id in sequence.end_ids and sequence.num_output_tokens >= sequence.sampling.min_tokens:
+            return FinishReason.STOP
         return FinishReason.LENGTH if sequence.num_output_tokens == sequence.max_tokens else None

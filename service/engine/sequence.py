@@ -2,6 +2,7 @@
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
+from service.engine.logit_edits import LogitEdits
 from service.engine.request import Request, SamplingParams
 
 
@@ -10,6 +11,8 @@ class Sequence:
 
     __slots__ = (
         "block_table",
+        "edits",
+        "end_ids",
         "first_token_s",
         "last_token_s",
         "max_tokens",
@@ -22,7 +25,15 @@ class Sequence:
         "token_ids",
     )
 
-    def __init__(self, request: Request, *, rank: tuple[float, int], max_tokens: int, seed: int) -> None:
+    def __init__(
+        self,
+        request: Request,
+        *,
+        rank: tuple[float, int],
+        max_tokens: int,
+        seed: int,
+        end_ids: frozenset[int] = frozenset(),
+    ) -> None:
         self.request = request
         self.rank = rank
         """Its place in every order that the scheduler keeps: the lowest goes first. Unique."""
@@ -30,6 +41,10 @@ class Sequence:
         """Output tokens at most: what the request wants, within what the context leaves."""
         self.seed = seed
         """u64; with the position in the sequence it determines every draw."""
+        self.end_ids = end_ids
+        """A token of these ends it, once it has `min_tokens`."""
+        self.edits: LogitEdits | None = None
+        """Made by the runner, which knows the vocabulary, before the first draw; None while nothing is edited."""
         self.token_ids = list(request.prompt_ids)
         """Prompt and output."""
         self.num_computed = 0

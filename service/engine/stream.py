@@ -21,6 +21,7 @@ class TokenStream:
         self._abort = abort
         self._tokens: list[SampledToken] = []
         self._finish_reason: FinishReason | None = None
+        self._is_complete = False
         self._error: GemmuleError | None = None
         self._is_over = False
         self._wake = asyncio.Event()
@@ -30,6 +31,7 @@ class TokenStream:
         assert self._finish_reason is None, "nothing follows a finish reason"
         self._tokens += event.tokens
         self._finish_reason = event.finish_reason
+        self._is_complete = event.is_complete
         self._error = event.error
         self._wake.set()
 
@@ -55,7 +57,7 @@ class TokenStream:
         if self._is_over:
             raise StopAsyncIteration
         self._wake.clear()
-        event = TokenEvent(tuple(self._tokens), self._finish_reason, self._error)
+        event = TokenEvent(tuple(self._tokens), self._finish_reason, self._is_complete, self._error)
         self._tokens.clear()
         if self._finish_reason is not None:
             self.close()

@@ -71,7 +71,7 @@ class TextAssembler:
         pieces = []
         for index, token in enumerate(tokens):
             self._num_tokens += 1
-            if reason is FinishReason.STOP and index == len(tokens) - 1:
+            if reason is FinishReason.STOP and not event.is_complete and index == len(tokens) - 1:
                 break  # the token that says "end" is no part of the text
             pieces.append(self._take(token))
             if self._stop_strings.has_matched:

@@ -17,6 +17,8 @@ from kernels.runtime.abi import SAMPLING, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
+SAMPLING_MARK: Final = "sampling"
+"""Where a program's logits are done: from there on a step reads SAMPLING, and nothing before does."""
 BINS_BYTES: Final = 8 * NUM_BINS
 
 SAMPLE: Final[Record] = op_record(
@@ -94,5 +96,6 @@ class SampleOp:
             self.name, "softmax_partials_f32", bytes_per_unit=4 * vocab, operations_per_unit=4 * vocab
         )
         rows = KernelSlot(self.name, "sample_f32", bytes_per_unit=4 * num_groups)
+        builder.mark(SAMPLING_MARK)
         builder.op(self.name, record=SAMPLE, run=reduce_logits.address, slots=(partials,), args=args)
         builder.op(self.name, record=SAMPLE, run=sample_rows.address, slots=(rows,), args=args)

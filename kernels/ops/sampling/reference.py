@@ -23,6 +23,11 @@ class RowSampling:
     num_top: int = 0
     bias: tuple[tuple[int, float], ...] = ()
     allowed: frozenset[int] | None = None
+    typical_p: float = 1.0
+    seen: tuple[tuple[int, int], ...] = ()
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +61,18 @@ def kept_weights(logits: npt.NDArray[np.float64], row: RowSampling) -> npt.NDArr
         weights[weights < row.min_p] = 0
     if row.top_k > 0:
         weights[row.top_k :] = 0
+    if 0 < row.typical_p < 1:
+        with np.errstate(divide="ignore"):
+            logs = np.log(weights / weights.sum())
+        entropy = -(weights / weights.sum() * np.where(weights > 0, logs, 0)).sum()
+        by_type = np.lexsort((order, np.abs(logs + entropy)))
+        before = np.cumsum(weights[by_type]) - weights[by_type]
+        weights[by_type[before >= row.typical_p * weights.sum()]] = 0
     if row.top_p < 1:
         before = np.cumsum(weights) - weights
         weights[before >= row.top_p * weights.sum()] = 0
-        weights[0] = 1
+        if not weights.any():
+            weights[0] = 1
     kept: npt.NDArray[np.float64] = np.zeros_like(weights)
     kept[order] = weights
     return kept
@@ -84,6 +97,13 @@ def _edited(logits: npt.NDArray[np.float32], row: RowSampling) -> npt.NDArray[np
     edited = logits.copy()
     for token, bias in row.bias:
         edited[token] += np.float32(bias)
+    for token, count in row.seen:
+        logit = edited[token]
+        penalty = np.float32(row.repetition_penalty)
+        edited[token] = logit / penalty if logit > 0 else logit * penalty
+        if count:
+            edited[token] -= np.float32(row.presence_penalty)
+            edited[token] -= np.float32(count) * np.float32(row.frequency_penalty)
     if row.allowed is not None:
         banned = np.ones(len(edited), bool)
         banned[sorted(row.allowed)] = False

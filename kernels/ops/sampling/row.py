@@ -1,6 +1,6 @@
-"""One logit row: logprobs, bias and mask, filters, draw. Native; `op` is the record of kernels.ops.sampling.op.
+"""One logit row: logprobs, edits, filters, draw. Native; `op` is the record of kernels.ops.sampling.op.
 
-Scratch is NUM_ARRAYS arrays over the padded vocabulary, then bins; the last array is the row with bias and mask.
+Scratch is NUM_ARRAYS arrays over the padded vocabulary, then bins; the last array is the edited row.
 """
 
 import math
@@ -11,13 +11,14 @@ import numpy as np
 from kernels.jit.function import inlined, native
 from kernels.jit.native import load, record, store
 from kernels.ops.sampling.draw import draw_any, draw_candidate, uniform
+from kernels.ops.sampling.edit import edit_row, has_edits
 from kernels.ops.sampling.partials import (
     CHUNK,
     GROUP,
+    LIMIT,
     PARTIAL_BYTES,
     PLAIN,
     WARM,
-    copy_padded,
     greatest_logit,
     reduce_chunk,
     total_weight,
@@ -32,6 +33,7 @@ from kernels.ops.sampling.select import (
     ordered_key,
     weigh,
 )
+from kernels.ops.sampling.typical import keep_typical
 from kernels.runtime.abi import MAX_TOP_LOGPROBS, SAMPLED, SAMPLING
 
 LEAST_TEMPERATURE: Final = np.float32(1e-5)
@@ -53,6 +55,11 @@ def _by_rank(sampling: Any, vocab: int) -> Any:
     return sampling.top_k > 0 and sampling.top_k < vocab
 
 
+@inlined
+def _by_type(sampling: Any) -> Any:
+    return sampling.typical_p > np.float32(0) and sampling.typical_p < np.float32(1)
+
+
 @native
 def partials_inverse_temperature(sampling: Any, vocab: int) -> Any:
     """As `_inverse_temperature`; 1 also where the filters need no sum over the whole row."""
@@ -62,26 +69,14 @@ def partials_inverse_temperature(sampling: Any, vocab: int) -> Any:
 
 
 @native
-def _edited_row(op: Any, sampling: Any, logits: int, partials: int, groups: int, target: int) -> None:
-    """Copy the row to `target` with bias and mask, and compute its partials and groups anew."""
-    copy_padded(logits, op.vocab, target)
-    for i in range(sampling.num_bias):
-        biased = np.int64(load(sampling.bias_ids + 4 * i, np.int32))
-        if biased >= 0 and biased < op.vocab:
-            logit = clean_scalar(load(target + 4 * biased, np.float32))
-            store(target + 4 * biased, logit + load(sampling.bias_values + 4 * i, np.float32), np.float32)
-    if sampling.mask != 0:
-        for token in range(op.vocab):
-            word = np.int64(load(sampling.mask + 4 * (token // 32), np.uint32))
-            if word >> (token % 32) & 1 == 0:
-                store(target + 4 * token, np.float32(-np.inf), np.float32)
+def _reduce_row(op: Any, sampling: Any, logits: int, partials: int, groups: int) -> None:
+    """Partials and groups of a padded row, anew."""
+    inverse = partials_inverse_temperature(sampling, op.vocab)
     for chunk in range(op.num_chunks):
         first = CHUNK * chunk
         count: Any = min(CHUNK, op.array_bytes // 4 - first)
-        inverse = partials_inverse_temperature(sampling, op.vocab)
-        reduce_chunk(
-            target + 4 * first, count, inverse, groups + 4 * (first // GROUP), partials + PARTIAL_BYTES * chunk
-        )
+        partial = partials + PARTIAL_BYTES * chunk
+        reduce_chunk(logits + 4 * first, count, inverse, groups + 4 * (first // GROUP), partial)
 
 
 @native
@@ -133,7 +128,7 @@ def _rounded(value: float) -> Any:
 def _filtered_token(
     op: Any, sampling: Any, logits: int, partials: int, groups: int, most: float, scratch: int, number: float
 ) -> Any:
-    """Draw after min_p, top_k and top_p."""
+    """Draw after min_p, top_k, typical_p and top_p."""
     size = op.array_bytes
     indices, values, weights = scratch, scratch + size, scratch + 2 * size
     keys, spent, bins = scratch + 3 * size, scratch + 4 * size, scratch + NUM_ARRAYS * size
@@ -141,6 +136,7 @@ def _filtered_token(
     inverse = _inverse_temperature(sampling.temperature)
     top_k: Any = np.int64(sampling.top_k)
     by_rank, by_mass = _by_rank(sampling, op.vocab), sampling.top_p < np.float32(1)
+    by_type = _by_type(sampling)
 
     bound = np.float64(-2e30)
     if sampling.min_p > np.float32(0):
@@ -149,7 +145,7 @@ def _filtered_token(
     if by_rank:
         bound = max(bound, np.float64(greatest_group_bound(groups, op.num_groups, top_k, keys, bins)))
     total = -1.0
-    if by_mass and not by_rank and not sampling.min_p > np.float32(0):
+    if by_mass and not by_rank and not by_type and not sampling.min_p > np.float32(0):
         total = total_weight(partials, op.num_chunks, most, inverse, WARM)
         # What weighs less than an equal share of the mass left out is outside; 0.01 is for rounding.
         left_out = min(1.0, max(1e-9, 1.0 - np.float64(sampling.top_p)))
@@ -164,6 +160,8 @@ def _filtered_token(
             store(keys + 4 * i, ordered_key(load(values + 4 * i, np.float32)), np.int32)
         key, ties = cut(keys, NO_WEIGHTS, count, np.float64(top_k), bins)
         count = keep(indices, values, weights, count, key, ties)
+    if by_type:
+        count = keep_typical(indices, values, weights, count, most, inverse, sampling.typical_p, keys, spent, bins)
     if by_mass:
         if total < 0.0:
             total = 0.0
@@ -198,15 +196,19 @@ def sample_row(op: Any, step: Any, row: int, scratch: int) -> None:
         _top_logprobs(op, sampled, source, groups, wanted, log_total, scratch)
 
     logits: Any = source
-    if sampling.num_bias > 0 or sampling.mask != 0:
+    if has_edits(sampling):
         logits = scratch + (NUM_ARRAYS - 1) * op.array_bytes
-        _edited_row(op, sampling, source, partials, groups, logits)
+        edit_row(sampling, source, op.vocab, logits)
+        _reduce_row(op, sampling, logits, partials, groups)
         most = greatest_logit(partials, op.num_chunks)
+        if most <= -LIMIT:
+            sampled.finite = 0
     if not sampling.temperature >= LEAST_TEMPERATURE:
         token: Any = _argmax(op, logits, groups, most)
     else:
         number = uniform(sampling.seed, sampling.position)
-        if _by_rank(sampling, op.vocab) or sampling.min_p > np.float32(0) or sampling.top_p < np.float32(1):
+        by_rank = _by_rank(sampling, op.vocab)
+        if by_rank or sampling.min_p > np.float32(0) or sampling.top_p < np.float32(1) or _by_type(sampling):
             token = _filtered_token(op, sampling, logits, partials, groups, most, scratch, number)
         else:
             inverse = _inverse_temperature(sampling.temperature)

@@ -29,6 +29,9 @@ FILTERS = {
     "all": RowSampling(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02),
     "top_k_top_p": RowSampling(temperature=1.3, top_k=200, top_p=0.8),
     "min_p_top_p": RowSampling(min_p=0.001, top_p=0.7),
+    "typical": RowSampling(typical_p=0.5),
+    "typical_little": RowSampling(typical_p=0.01, temperature=1.2),
+    "typical_all": RowSampling(temperature=0.8, top_k=50, typical_p=0.9, top_p=0.95, min_p=0.001),
 }
 
 
@@ -36,8 +39,19 @@ def records_of(rows: list[RowSampling]) -> tuple[np.ndarray, list[np.ndarray]]:
     """SAMPLING[R] and what its addresses need kept."""
     records, kept = np.zeros(len(rows), SAMPLING), []
     for record, row in zip(records, rows, strict=True):
-        for name in ("temperature", "top_k", "top_p", "min_p", "num_top", "position"):
+        for name in (
+            "temperature", "top_k", "top_p", "min_p", "num_top", "position",
+            "typical_p", "repetition_penalty", "presence_penalty", "frequency_penalty",
+        ):  # fmt: skip
             record[name] = getattr(row, name)
+        if row.seen:
+            seen, counts = (np.array(column, np.int32) for column in zip(*row.seen, strict=True))
+            record["num_seen"], record["seen_ids"], record["seen_counts"] = (
+                len(seen),
+                seen.ctypes.data,
+                counts.ctypes.data,
+            )
+            kept += [seen, counts]
         record["seed"] = np.uint64(row.seed).astype(np.int64)
         if row.bias:
             ids = np.array([token for token, _ in row.bias], np.int32)
@@ -192,6 +206,47 @@ def test_bias_moves_tokens_and_minus_infinity_bans_them() -> None:
     assert found[1].logprob == pytest.approx(sample(logits[0], rows[1]).logprob, abs=2e-5)
 
 
+PENALTIES = {
+    "repetition": {"repetition_penalty": 1.3},
+    "reward": {"repetition_penalty": 0.7},
+    "presence": {"presence_penalty": 1.5},
+    "frequency": {"frequency_penalty": 0.4},
+    "negative": {"presence_penalty": -2.0, "frequency_penalty": -0.1},
+    "all": {"repetition_penalty": 1.1, "presence_penalty": 0.5, "frequency_penalty": 0.25},
+}
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("base", ["greedy", "none", "all", "typical"])
+def test_penalties_are_the_twins(name: str, base: str) -> None:
+    logits = normal_logits(1, 5001) - 8
+    best = np.argsort(-logits[0])[:60].tolist()
+    seen = tuple((int(token), place % 4) for place, token in enumerate([*best, 17, 4999, 5000]))
+    row = replace(FILTERS.get(base, GREEDY), seen=seen, bias=((best[1], 0.5), (best[2], -np.inf)), num_top=3)
+    rows = [replace(row, seed=seed, **PENALTIES[name]) for seed in range(20)]
+    found, _ = run_sampler(logits.repeat(len(rows), 0), rows, num_threads=2)
+    for own, expected in zip(found, rows, strict=True):
+        assert_same(own, sample(logits[0], expected))
+    plain, _ = run_sampler(logits, [replace(rows[0], repetition_penalty=1.0, presence_penalty=0, frequency_penalty=0)])
+    assert plain[0].top == found[0].top, "logprobs are of the row as it came"
+
+
+def test_tokens_outside_the_vocabulary_are_not_punished() -> None:
+    logits = normal_logits(1, 100)
+    row = replace(GREEDY, seen=((-1, 1), (100, 1), (2**31 - 1, 3)), presence_penalty=2.0, repetition_penalty=2.0)
+    found, _ = run_sampler(logits, [row])
+    assert found[0].token == int(logits[0].argmax())
+
+
+def test_what_is_most_typical_is_not_what_is_likeliest() -> None:
+    # One token of 40 %, sixty of 1 %: the entropy is that of a token of some 4 %; nearest to it are the many.
+    logits = np.log(np.array([[0.4] + [0.01] * 60], np.float32))
+    rows = [RowSampling(typical_p=0.295, seed=seed) for seed in range(200)]
+    found, _ = run_sampler(logits.repeat(200, 0), rows)
+    assert {own.token for own in found} <= set(range(1, 31))
+    assert len({own.token for own in found}) > 20
+
+
 @pytest.mark.parametrize("name", [*FILTERS, "greedy"])
 def test_masked_tokens_are_never_drawn(name: str) -> None:
     logits = normal_logits(1, 9001, spread=2.0)
@@ -206,7 +261,7 @@ def test_masked_tokens_are_never_drawn(name: str) -> None:
 
 
 def test_a_row_does_not_depend_on_the_batch_or_the_threads() -> None:
-    logits = normal_logits(16, 20_001)
+    logits = normal_logits(len(FILTERS) + 1, 20_001)
     rows = [replace(row, seed=11, position=5, num_top=7) for row in [*FILTERS.values(), GREEDY]]
     together, records = run_sampler(logits, rows)
     for num_threads in (2, 3, 7):

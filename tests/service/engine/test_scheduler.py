@@ -4,10 +4,11 @@ import pytest
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.plan import Phase, StepPlan
-from service.engine.request import FinishReason, SampledToken
+from service.engine.request import FailedRow, FinishReason, SampledToken
 from service.engine.scheduler import PRIORITY_STEP_S, Output, Scheduler, SchedulerLimits
 from service.errors import ContextOverflow
 from tests.service.engine.builders import request, scheduler
+from tests.service.engine.constraints import Script
 from tests.service.fakes import EOS, FakeRunner
 
 
@@ -256,3 +257,35 @@ def test_every_running_sequence_must_fit_the_budget() -> None:
     limits = SchedulerLimits(max_context=64, max_batch=8, token_budget=8)
     with pytest.raises(AssertionError):
         replace(limits, token_budget=7)
+
+
+def test_a_finished_constraint_ends_its_request_with_its_last_token() -> None:
+    engine, runner = scheduler(), FakeRunner(script=b"abc")
+    script = Script(*b"ab")
+    engine.add(replace(request(max_tokens=50), constraint=script), seed=0)
+    outputs = [output for _ in range(2) for output in step(engine, runner)[1]]
+    assert [output.finish_reason for output in outputs] == [None, FinishReason.STOP]
+    assert outputs[-1].is_complete
+    assert script.accepted == [*b"ab"]
+    assert not engine.has_work
+
+
+def test_a_constraint_may_end_with_the_end_of_text() -> None:
+    engine, runner = scheduler(), FakeRunner(script=b"a")
+    engine.add(replace(request(max_tokens=50), constraint=Script(ord("a"), EOS)), seed=0)
+    outputs = [output for _ in range(2) for output in step(engine, runner)[1]]
+    assert outputs[-1].finish_reason is FinishReason.STOP
+    assert not outputs[-1].is_complete
+
+
+def test_a_constraint_that_refuses_the_token_fails_its_own_request() -> None:
+    engine, runner = scheduler(), FakeRunner(script=b"abc")
+    engine.add(replace(request(id="bound"), constraint=Script(*b"ax")), seed=0)
+    engine.add(request(id="free", max_tokens=3), seed=0)
+    step(engine, runner)
+    _, (bound, free) = step(engine, runner)
+    assert bound.finish_reason is FinishReason.ERROR
+    assert isinstance(bound.token, FailedRow)
+    assert "refused token 98" in bound.token.reason
+    assert free.finish_reason is None
+    assert not bound.sequence.block_table

@@ -50,6 +50,12 @@ def test_the_token_that_ends_the_text_is_counted_but_not_shown() -> None:
     assert [e.text for e in feed(assembler(), b"ab", FinishReason.STOP)] == ["a", ""]
 
 
+def test_the_last_token_of_a_finished_constraint_is_shown() -> None:
+    pushed = assembler().push(TokenEvent((SampledToken(ord("}"), -0.25),), FinishReason.STOP, is_complete=True))
+    assert pushed is not None
+    assert (pushed.text, pushed.finish_reason) == ("}", FinishReason.STOP)
+
+
 def test_a_character_is_never_split() -> None:
     events = feed(assembler(), "aé😀z".encode(), FinishReason.LENGTH)
     assert [e.text for e in events] == ["a", "é", "😀", "z"]
