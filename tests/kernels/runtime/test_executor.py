@@ -103,6 +103,22 @@ def test_chunks_cover_everything_exactly_once(num_threads: int, size: int) -> No
             assert (counts == 3 * step).all()
 
 
+@pytest.mark.parametrize("num_threads", [1, 2, 5])
+def test_a_step_in_parts_is_the_same_step(num_threads: int) -> None:
+    program, counts = counting_program(num_ops=5, num_items=500, size=7)
+    with Executor(program, num_threads) as executor:
+        for step in range(1, 6):
+            record = a_step()
+            executor.run(record.ctypes.data, 0, 2)
+            assert (counts == 5 * step - 3).all()
+            executor.run(record.ctypes.data, 2, 3)
+            executor.run(record.ctypes.data, 3)
+            assert (counts == 5 * step).all()
+        assert sum(kernel.calls for kernel in executor.kernel_stats()) == 5 * 5
+        with pytest.raises(AssertionError):
+            executor.run(a_step().ctypes.data, 2, 2)
+
+
 @pytest.mark.parametrize("num_threads", [2, 3, 16])
 def test_an_op_starts_when_all_threads_have_left_the_one_before(num_threads: int) -> None:
     builder = ProgramBuilder()
