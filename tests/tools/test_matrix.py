@@ -3,7 +3,7 @@
 import pytest
 
 from tools.arm.cores import CORES
-from tools.arm.matrix import Job, Outcome
+from tools.arm.matrix import Job, Outcome, jobs_for
 
 JOB = Job(CORES[0], ("tests/kernels",))
 
@@ -31,3 +31,11 @@ def test_what_ran_and_what_was_skipped_is_noted() -> None:
 
 def test_a_job_says_what_it_is() -> None:
     assert str(JOB) == "neoverse-n1 tests/kernels"
+
+
+def test_every_core_runs_its_suites_and_the_first_ones_first() -> None:
+    jobs = jobs_for(list(CORES), ())
+    assert {(job.core, job.arguments) for job in jobs} == {(core, suite) for core in CORES for suite in core.suites}
+    ranks = [job.core.suites.index(job.arguments) for job in jobs]
+    assert ranks == sorted(ranks)
+    assert jobs_for(list(CORES), ("tests/x.py",)) == [Job(core, ("tests/x.py",)) for core in CORES]

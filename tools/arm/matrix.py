@@ -1,6 +1,6 @@
 """Runs the Arm tests under each core, two processes at a time. Knows no test, only where they are.
 
-`python -m tools.arm.matrix [--core NAME ...] [PYTEST ARGUMENT ...]`; without arguments all cores and all suites. Each
+`python -m tools.arm.matrix [--core NAME ...] [PYTEST ARGUMENT ...]`; without arguments each core runs its suites. Each
 job is a pytest of its own; its output is shown whole when it fails, else as its closing line.
 """
 
@@ -19,7 +19,6 @@ from tools.arm.debian import DebianError
 from tools.arm.objects import compile_all
 from tools.arm.userland import REPOSITORY, ready_userland, say
 
-SUITES = (("tests/kernels",), ("tests/arm",))
 NUM_PROCESSES = 2
 JOB_TIMEOUT_S = 2400
 # A hang shows its stack long before the job is ended. The assembly tests cross-compile, with the same result on every
@@ -136,18 +135,18 @@ def run_all(python: Path, jobs: list[Job]) -> list[Outcome]:
 
 
 def jobs_for(cores: list[Core], arguments: tuple[str, ...]) -> list[Job]:
-    """`arguments` on every core; without any, all suites, or what a core is there for."""
+    """`arguments` on every core; without any, what each core is there for, the long jobs of every core first."""
     if arguments:
         return [Job(core, arguments) for core in cores]
-    everything = [Job(core, suite) for suite in SUITES for core in cores if core.only is None]
-    return everything + [Job(core, core.only) for core in cores if core.only is not None]
+    ranked = [(rank, core, suite) for core in cores for rank, suite in enumerate(core.suites)]
+    return [Job(core, suite) for _, core, suite in sorted(ranked, key=lambda job: job[0])]
 
 
 def main() -> int:
     """Zero when every rung is right and every job passed."""
     parser = argparse.ArgumentParser(prog="python -m tools.arm.matrix", description=__doc__)
     parser.add_argument("--core", action="append", choices=[core.name for core in CORES], help="default: all")
-    parser.add_argument("arguments", nargs="*", help=f"for pytest; default: {SUITES}")
+    parser.add_argument("arguments", nargs="*", help="for pytest; default: the suites of each core")
     options, more = parser.parse_known_args()
     arguments = tuple(more + options.arguments)
     cores = [core for core in CORES if not options.core or core.name in options.core]
@@ -158,7 +157,6 @@ def main() -> int:
     if not check_rungs(python, cores):
         return 1
     print(f"arm: {compile_all()}", flush=True)
-    # Suite by suite: the long ones first, so that the last to end are short.
     outcomes = run_all(python, jobs_for(cores, arguments))
     num_passed = sum(outcome.num_passed for outcome in outcomes)
     num_failed = sum(outcome.num_failed for outcome in outcomes)
