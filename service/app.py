@@ -24,9 +24,9 @@ from service.engine.client import EngineClient, EngineStats
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler, SchedulerLimits
 from service.generate.generator import Generator
+from service.generate.serving import Serving
 from service.http.application import create_app
 from service.http.server import answering, listen, url_of
-from service.http.serving import Serving
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 from service.metrics.kernel_collector import (
     CompilationCollector,

@@ -24,6 +24,7 @@ class TokenStream:
         self._is_complete = False
         self._error: GemmuleError | None = None
         self._is_over = False
+        self._is_aborted = False
         self._wake = asyncio.Event()
 
     def deliver(self, event: TokenEvent) -> None:
@@ -35,10 +36,15 @@ class TokenStream:
         self._error = event.error
         self._wake.set()
 
-    def close(self) -> None:
-        """Abort, unless the engine has finished. No effect the second time."""
-        if not self._is_over and self._finish_reason is None:
+    def abort(self) -> None:
+        """Ask the engine to end it; the reader hears the rest and ABORT. No effect the second time."""
+        if not self._is_aborted and not self._is_over and self._finish_reason is None:
+            self._is_aborted = True
             self._abort()
+
+    def close(self) -> None:
+        """Abort, unless the engine has finished: nothing more is heard. No effect the second time."""
+        self.abort()
         self._is_over = True
         self._wake.set()
 

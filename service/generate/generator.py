@@ -1,6 +1,7 @@
 """The use case: complete a prompt, as a stream of text. Knows neither HTTP nor gRPC, which both call it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,43 @@ class Generator:
         self._client = client
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self.open_requests: dict[str, Callable[[], None]] = {}
+        """What ends each response that is being made, by the id that its client knows."""
+
+    @property
+    def vocab_size(self) -> int:
+        return self._tokenizer.vocab_size
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self._chat_template is not None
+
+    def abort(self, id: str) -> bool:
+        """Whether there was such a response to end."""
+        abort = self.open_requests.get(id)
+        if abort is not None:
+            abort()
+        return abort is not None
+
+    def check_max_tokens(self, sampling: SamplingParams) -> None:
+        """ContextOverflow where no prompt could leave so much."""
+        # Up to the context, what a prompt leaves of it is the limit: `generate` cuts it down to that.
+        max_context = self._client.max_context
+        if sampling.max_tokens is not None and sampling.max_tokens > max_context:
+            raise ContextOverflow(
+                f"'max_tokens' is {sampling.max_tokens}; the context holds {max_context} tokens, prompt included",
+                param="max_tokens",
+            )
+
+    async def encode(self, prompt: Prompt, *, add_special: bool = True) -> tuple[int, ...]:
+        """The token ids of a prompt, as `generate` would see them. Raises BadRequest."""
+        arguments = (prompt, self._tokenizer, self._chat_template, add_special)
+        if num_chars(prompt) > INLINE_CHARS:
+            return await asyncio.to_thread(encode_prompt, *arguments)
+        return encode_prompt(*arguments)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return self._tokenizer.token_bytes(token_id)
 
     async def generate(self, request: GenerationRequest) -> "Generation":
         """Admit a request; when this returns, it is queued.
@@ -43,11 +81,7 @@ class Generator:
         Raises everything that refuses it: BadRequest, ContextOverflow, QueueFull, Draining, NotReady.
         """
         arrival_s = self._client.clock()
-        arguments = (request.prompt, self._tokenizer, self._chat_template)
-        if num_chars(request.prompt) > INLINE_CHARS:
-            prompt_ids = await asyncio.to_thread(encode_prompt, *arguments)
-        else:
-            prompt_ids = encode_prompt(*arguments)
+        prompt_ids = await self.encode(request.prompt)
         assembler = TextAssembler(self._tokenizer, request.sampling, request.stop, len(prompt_ids))
         try:
             stream = self._client.generate(
@@ -88,8 +122,12 @@ class Generation:
             usage=events[-1].usage,
         )
 
+    def abort(self) -> None:
+        """End it at the next step: the last event says ABORT."""
+        self._stream.abort()
+
     def close(self) -> None:
-        """Abort, unless it has ended. No effect the second time."""
+        """Drop it, unless it has ended: nothing more is heard. No effect the second time."""
         self._stream.close()
 
     async def aclose(self) -> None:

@@ -18,8 +18,13 @@ class Chat:
 Prompt = str | Sequence[int] | Chat
 
 
-def encode_prompt(prompt: Prompt, tokenizer: Tokenizer, chat_template: ChatTemplate | None) -> tuple[int, ...]:
-    """At least one id. BadRequest if there is nothing to complete or no way to say it."""
+def encode_prompt(
+    prompt: Prompt, tokenizer: Tokenizer, chat_template: ChatTemplate | None, add_special: bool = True
+) -> tuple[int, ...]:
+    """At least one id. BadRequest if there is nothing to complete or no way to say it.
+
+    `add_special`: a text begins with the model's begin token, where it has one; a conversation has it anyway.
+    """
     match prompt:
         case Chat(messages):
             if chat_template is None:
@@ -30,7 +35,7 @@ def encode_prompt(prompt: Prompt, tokenizer: Tokenizer, chat_template: ChatTempl
             # The template writes the control tokens, the begin of text among them, by their names.
             ids = tokenizer.encode(text, add_special=False, parse_special=True)
         case str():
-            ids = tokenizer.encode(prompt, add_special=True, parse_special=True)
+            ids = tokenizer.encode(prompt, add_special=add_special, parse_special=True)
         case _:
             ids = list(prompt)
             for index, token_id in enumerate(ids):

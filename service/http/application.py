@@ -5,10 +5,10 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from service.generate.serving import Serving
 from service.http import chat_routes, completion_routes, status_routes
 from service.http.error_response import install_error_handlers
 from service.http.openapi import describe_bodies
-from service.http.serving import Serving
 from service.metrics.http_metrics import CountRequests, HttpMetrics
 
 

@@ -5,13 +5,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, model_validator
 
-from service.errors import BadRequest, BodyTooLarge, UnknownField, Unsupported
-
-MAX_SHOWN = 100
-"""Characters of a client's own words that an error repeats."""
+from service.errors import BadRequest, BodyTooLarge, Unsupported
+from service.generate.validation import parse_json
 
 Model = TypeVar("Model", bound="StrictBody")
 
@@ -46,16 +43,9 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
     """A FastAPI dependency that reads the body within `app.state.max_body` bytes and validates it in one pass."""
 
     async def read(request: Request) -> Model:
-        return parse(model, await _bounded_body(request, request.app.state.max_body))
+        return parse_json(model, await _bounded_body(request, request.app.state.max_body))
 
     return read
-
-
-def parse(model: type[Model], body: bytes) -> Model:
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        raise _refusal(error.errors(include_url=False)[0], model) from None
 
 
 async def _bounded_body(request: Request, limit: int) -> bytes:
@@ -67,28 +57,6 @@ async def _bounded_body(request: Request, limit: int) -> bytes:
             raise BodyTooLarge(f"the request body is longer than {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _refusal(problem: ErrorDetails, model: type[BaseModel]) -> BadRequest:
-    location = _path(problem["loc"])
-    match problem["type"]:
-        case "json_invalid":
-            return BadRequest(f"the request body is not valid JSON: {problem['ctx']['error']}")
-        case "extra_forbidden":
-            return UnknownField(f"unknown field '{location}'", param=location)
-        case "missing":
-            return BadRequest(f"'{location}' is required", param=location)
-        case _:
-            message = problem["msg"].removeprefix("Value error, ")
-            return BadRequest(f"'{location}': {message[:1].lower()}{message[1:]}", param=location)
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """("messages", 0, "role") -> "messages[0].role"."""
-    path = ""
-    for step in location:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
-    return path if len(path) <= MAX_SHOWN else path[:MAX_SHOWN] + "..."
 
 
 def _says_nothing(value: object, neutral: tuple[object, ...]) -> bool:

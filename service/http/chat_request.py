@@ -6,8 +6,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from service.engine.request import SamplingParams
 from service.errors import Unsupported
+from service.generate.options import MAX_COUNT
 from service.generate.prompt import Chat
-from service.http.sampling_fields import MAX_COUNT, SamplingFields
+from service.http.sampling_fields import SamplingFields
 
 
 def _text(value: Any) -> Any:
@@ -68,7 +69,7 @@ class ChatRequest(SamplingFields):
 
     def sampling_params(self) -> SamplingParams:
         max_tokens = self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
-        return self._sampling(max_tokens, (self.top_logprobs or 0) if self.logprobs else None)
+        return self.sampling(max_tokens, (self.top_logprobs or 0) if self.logprobs else None)
 
     def chat(self) -> Chat:
         """`developer` is OpenAI's newer word for what every template calls `system`."""

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator
 
 from service.engine.request import SamplingParams
-from service.http.sampling_fields import MAX_COUNT, SamplingFields
+from service.generate.options import MAX_COUNT
+from service.http.sampling_fields import SamplingFields
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
@@ -67,4 +68,4 @@ class CompletionRequest(SamplingFields):
         return value
 
     def sampling_params(self) -> SamplingParams:
-        return self._sampling(DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens, self.logprobs)
+        return self.sampling(DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens, self.logprobs)

@@ -13,16 +13,16 @@ from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from service.engine.request import SamplingParams
-from service.errors import ContextOverflow, GemmuleError
+from service.errors import GemmuleError
+from service.generate.choices import Choices
 from service.generate.generator import GenerationRequest
 from service.generate.prompt import Prompt
+from service.generate.serving import Serving
 from service.generate.text import TextEvent, Usage
-from service.http.choices import Choices
 from service.http.disconnect import while_connected
 from service.http.error_response import error_body
 from service.http.event_stream import DONE, EventStream, event_of
 from service.http.sampling_fields import SamplingFields
-from service.http.serving import ServedModel, Serving
 
 Body = dict[str, object]
 
@@ -51,29 +51,19 @@ async def respond(
 ) -> Response:
     serving: Serving = request.app.state.serving
     model = serving.model(body.model)
-    _check_max_tokens(sampling, model)
     response_id = f"{id_prefix}-{token_hex(12)}"
     requests = [
         GenerationRequest(id=f"{response_id}-{index}", prompt=prompt, sampling=sampling, stop=body.stop)
         for index, prompt in enumerate(prompts)
     ]
     shape = make_format(response_id, serving.now_s(), model.name)
-    choices = await while_connected(request.receive, Choices.admit(model.generator, requests))
+    choices = await while_connected(request.receive, Choices.admit(model.generator, response_id, requests))
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         return EventStream(_events(choices, shape, len(prompts), wants_usage), choices.close)
     with closing(choices):
         outputs = await while_connected(request.receive, choices.collect())
     return JSONResponse(shape.response(outputs))
-
-
-def _check_max_tokens(sampling: SamplingParams, model: ServedModel) -> None:
-    # Up to the context, what a prompt leaves of it is the limit; beyond, no prompt could ever leave so much.
-    if sampling.max_tokens is not None and sampling.max_tokens > model.max_context:
-        raise ContextOverflow(
-            f"'max_tokens' is {sampling.max_tokens}; the context holds {model.max_context} tokens, prompt included",
-            param="max_tokens",
-        )
 
 
 async def _events(choices: Choices, shape: Format, num_choices: int, wants_usage: bool) -> AsyncGenerator[bytes, None]:

@@ -1,31 +1,12 @@
 """The request fields that both completion routes share. Knows no prompt and no engine."""
 
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.engine.request import SamplingParams
 from service.errors import BadRequest
+from service.generate.options import SamplingOptions
 from service.http.body import StrictBody
-
-MAX_STOP_STRINGS = 16
-MAX_STOP_CHARS = 1024
-MAX_COUNT = (1 << 31) - 1
-
-
-def _stop_strings(value: Any) -> Any:
-    """A string or a list of strings -> a tuple of strings, none empty: what `stop` means."""
-    if value is None:
-        return ()
-    stops = (value,) if isinstance(value, str) else value
-    if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
-        raise ValueError("must be a string or a list of strings")
-    if len(stops) > MAX_STOP_STRINGS:
-        raise ValueError(f"at most {MAX_STOP_STRINGS} stop strings, not {len(stops)}")
-    for stop in stops:
-        if not 0 < len(stop) <= MAX_STOP_CHARS:
-            raise ValueError(f"a stop string has 1 to {MAX_STOP_CHARS} characters, not {len(stop)}")
-    return tuple(stops)
 
 
 class StreamOptions(BaseModel):
@@ -35,8 +16,8 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool | None = Field(None, description="Accepted; no padding is ever added.")
 
 
-class SamplingFields(StrictBody):
-    """Names, ranges and defaults are OpenAI's, with vLLM's extra samplers; None means not given."""
+class SamplingFields(SamplingOptions, StrictBody):
+    """Everything but the prompt; None means not given."""
 
     HARMLESS: ClassVar[frozenset[str]] = frozenset(
         {
@@ -58,19 +39,6 @@ class SamplingFields(StrictBody):
     }
 
     model: str | None = Field(None, description="The served model's name; may be left out.")
-    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy; 1 if not given.")
-    top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="Nucleus: most likely tokens.")
-    top_k: int | None = Field(None, ge=-1, le=MAX_COUNT, description="Most likely tokens to keep; 0 and -1 keep all.")
-    min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="Least share of the likeliest.")
-    seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="The same seed gives the same tokens.")
-    min_tokens: int | None = Field(None, ge=0, le=MAX_COUNT, description="Tokens before an end of text counts.")
-    ignore_eos: bool | None = Field(None, description="Go on after an end of text.")
-    stop: Annotated[tuple[str, ...], BeforeValidator(_stop_strings)] = Field(
-        (), description="A string or up to 16; generation ends before the first that would appear."
-    )
-    stop_token_ids: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] | None = Field(
-        None, max_length=64, description="Token ids that end the generation."
-    )
     stream: bool | None = Field(None, description="Server-sent events, one per step, then [DONE].")
     stream_options: StreamOptions | None = Field(None, description="Only together with stream.")
 
@@ -79,17 +47,3 @@ class SamplingFields(StrictBody):
         if self.stream_options is not None and not self.stream:
             raise BadRequest("'stream_options' needs 'stream': true", param="stream_options")
         return self
-
-    def _sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
-        return SamplingParams(
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=0 if self.top_k is None else max(0, self.top_k),
-            top_p=1.0 if self.top_p is None else self.top_p,
-            min_p=self.min_p or 0.0,
-            seed=self.seed,
-            max_tokens=max_tokens,
-            min_tokens=self.min_tokens or 0,
-            ignore_eos=bool(self.ignore_eos),
-            stop_token_ids=frozenset(self.stop_token_ids or ()),
-            logprobs=logprobs,
-        )

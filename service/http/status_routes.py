@@ -7,7 +7,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
 from service.errors import UnknownModel
-from service.http.serving import Phase, ServedModel, Serving
+from service.generate.serving import Phase, ServedModel, Serving
 
 router = APIRouter()
 

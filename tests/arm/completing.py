@@ -12,8 +12,8 @@ from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
 from service.engine.scheduler import Scheduler, SchedulerLimits
 from service.generate.generator import Generator
+from service.generate.serving import Serving
 from service.http.application import create_app
-from service.http.serving import Serving
 from service.loader import GemmuleModel, load_model
 from service.metrics.engine_metrics import EngineMetrics
 from service.metrics.kernel_collector import CompilationCollector, KernelCollector

@@ -9,8 +9,8 @@ import httpx
 from prometheus_client import CollectorRegistry
 
 from service.generate.generator import Generator
+from service.generate.serving import Serving
 from service.http.application import create_app
-from service.http.serving import Serving
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 from tests.service.fakes import FakeChatTemplate, FakeRunner, FakeTokenizer, serving
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadRequest, UnknownField, Unsupported
-from service.http.body import parse
+from service.generate.validation import parse_json as parse
 from service.http.chat_request import ChatRequest
 from service.http.completion_request import CompletionRequest
 

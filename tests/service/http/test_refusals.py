@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.generate.serving import Phase, Serving
 from service.http.application import create_app
-from service.http.serving import Phase, Serving
 from tests.service.fakes import FakeRunner
 from tests.service.http.api import MODEL, api, check_error, events_of
 

@@ -1,33 +1,47 @@
 """The choices of one response: generations that run side by side, are read together and closed together."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
+from service.errors import BadRequest
 from service.generate.generator import Generation, GenerationRequest, Generator
 from service.generate.text import TextEvent
 
 
 class Choices:
-    def __init__(self, generations: Sequence[Generation]) -> None:
-        self._generations = generations
+    def __init__(self, forget: Callable[[], object]) -> None:
+        self._forget = forget
+        self._generations: list[Generation] = []
 
     @classmethod
-    async def admit(cls, generator: Generator, requests: Sequence[GenerationRequest]) -> "Choices":
-        """All of them, or the error that refuses one and none at all."""
-        admitted = cls([])
-        generations: list[Generation] = []
-        admitted._generations = generations
+    async def admit(cls, generator: Generator, id: str, requests: Sequence[GenerationRequest]) -> "Choices":
+        """All of them, or the error that refuses one and none at all.
+
+        `id` is what the whole response can be aborted by until it is closed. BadRequest if it is in use.
+        """
+        open_requests = generator.open_requests
+        choices = cls(lambda: open_requests.pop(id, None))
+        if id in open_requests:
+            raise BadRequest(f"a request called {id[:100]!r} is open already", param="request_id")
+        open_requests[id] = choices.abort
         try:
             for request in requests:
-                generations.append(await generator.generate(request))
+                generator.check_max_tokens(request.sampling)
+                choices._generations.append(await generator.generate(request))
         except BaseException:
-            admitted.close()
+            choices.close()
             raise
-        return admitted
+        return choices
+
+    def abort(self) -> None:
+        """End them at the next step; whoever reads hears of it by the finish reason."""
+        for generation in self._generations:
+            generation.abort()
 
     def close(self) -> None:
-        """Abort what has not ended. No effect the second time."""
+        """Drop what has not ended: nobody reads on. No effect the second time."""
+        self._forget()
         for generation in self._generations:
             generation.close()
 
