@@ -11,10 +11,11 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -134,7 +135,7 @@ class Service:
         self._exit_now = exit_now
         self._patience_s = patience_s
         self._registry = CollectorRegistry()
-        self._serving = Serving()
+        self._serving = Serving(ask_to_stop=self._ask_to_stop)
         self._engine: EngineClient | None = None
         self._stop = asyncio.Event()
 
@@ -144,10 +145,15 @@ class Service:
         listener = listen(settings.host, settings.port)
         app = create_app(self._serving, self._registry, max_body=settings.max_body)
         with self._signals():
-            async with answering(app, listener, keep_alive_s=settings.keep_alive_s):
+            async with (
+                answering(app, listener, keep_alive_s=settings.keep_alive_s),
+                contextlib.AsyncExitStack() as faces,
+            ):
                 url = url_of(listener)
                 self._announce(f"listening on {url}, loading {settings.model}")
                 loading = _on_a_thread(self._load)
+                if settings.has_grpc:
+                    await faces.enter_async_context(self._grpc_face(listener))
                 stopping = asyncio.ensure_future(self._stop.wait())
                 await self._until_loaded(loading, stopping)
                 if not loading.done():
@@ -159,12 +165,26 @@ class Service:
                     return 0
                 with contextlib.closing(loading.result()) as model:
                     self._open(model)
-                    for line in model.description():
-                        self._announce(line)
+                    for served in self._serving.models:
+                        for line in served.description:
+                            self._announce(line)
                     self._announce(f"ready on {url} after {self._clock() - begun_s:.2f} s")
                     status = await self._until_stopped(stopping)
                     await self._drain()
         return status
+
+    @contextlib.asynccontextmanager
+    async def _grpc_face(self, listener: socket.socket) -> AsyncIterator[None]:
+        # Imported while the model is being loaded: grpc takes a tenth of a second. Its own log would not be ours.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from service.rpc.server import answering as answering_calls
+
+        settings = self._settings
+        port = settings.grpc_port_or(listener.getsockname()[1] + 1 if settings.port else 0)
+        face = answering_calls(self._serving, self._registry, settings.host, port, max_body=settings.max_body)
+        async with face as address:
+            self._announce(f"gRPC on {address}")
+            yield
 
     async def _until_loaded(self, *either: asyncio.Future[Any]) -> None:
         """Until one of them is done; says why, when it takes long."""
@@ -195,7 +215,8 @@ class Service:
         gc.collect()
         gc.freeze()
         generator = Generator(engine, model.tokenizer, model.chat_template)
-        self._serving.open(settings.served_name or model.name, generator, engine.max_context)
+        name = settings.served_name or model.name
+        self._serving.open(name, generator, engine.max_context, engine.stats, model.description())
 
     async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:
         """The exit status: 1 if the engine failed, so that whoever restarts processes does."""
@@ -235,6 +256,10 @@ class Service:
             log.warning("second signal (%s): ending at once", number.name)
             self._exit_now(128 + number)
         log.info("%s: stopping", number.name)
+        self._stop.set()
+
+    def _ask_to_stop(self) -> None:
+        log.info("asked to drain: stopping")
         self._stop.set()
 
 

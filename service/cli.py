@@ -82,6 +82,9 @@ def serve(
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[str | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
+    grpc_port: Annotated[
+        str | None, typer.Option(help="gRPC port, or off; 0 takes a free one (default: the HTTP port + 1).")
+    ] = None,
     threads: Annotated[str | None, typer.Option(help="Threads of the team (default: the usable cores).")] = None,
     ctx: Annotated[
         str | None, typer.Option(help="Tokens of context per request (default: the model's, up to 131072).")
@@ -102,7 +105,7 @@ def serve(
     log_level: Annotated[str | None, typer.Option(help="Least level of a log line.")] = None,
     log_format: Annotated[str | None, typer.Option(help="Log lines for people or for machines.")] = None,
 ) -> int:
-    """Serve a model over HTTP. Every flag is also a GEMMULE_* variable; flags win."""
+    """Serve a model over HTTP and gRPC. Every flag is also a GEMMULE_* variable; flags win."""
     flags = dict(locals())
     settings = settings_from(flags)
     from service.app import serve as run

@@ -8,6 +8,8 @@ class GemmuleError(Exception):
 
     status: ClassVar[int] = 500
     """The HTTP status."""
+    grpc_code: ClassVar[str] = "INTERNAL"
+    """The name of the gRPC status."""
     code: ClassVar[str] = "internal_error"
     """A stable word that programs compare (OpenAI's `error.code`)."""
     kind: ClassVar[str] = "server_error"
@@ -23,6 +25,7 @@ class BadRequest(GemmuleError):
     """The request can never succeed as it is."""
 
     status = 400
+    grpc_code = "INVALID_ARGUMENT"
     code = "invalid_request"
     kind = "invalid_request_error"
 
@@ -43,6 +46,7 @@ class BodyTooLarge(BadRequest):
     """The request body is longer than the limit."""
 
     status = 413
+    grpc_code = "RESOURCE_EXHAUSTED"
     code = "body_too_large"
 
 
@@ -56,6 +60,7 @@ class NotFound(GemmuleError):
     """The request names something which is not served here."""
 
     status = 404
+    grpc_code = "NOT_FOUND"
     code = "not_found"
     kind = "invalid_request_error"
 
@@ -70,6 +75,7 @@ class QueueFull(GemmuleError):
     """The bounded queue is full; a later try may succeed."""
 
     status = 503
+    grpc_code = "RESOURCE_EXHAUSTED"
     code = "queue_full"
     kind = "overloaded_error"
 
@@ -82,6 +88,7 @@ class NotReady(GemmuleError):
     """The model is still being loaded."""
 
     status = 503
+    grpc_code = "UNAVAILABLE"
     code = "not_ready"
     kind = "unavailable_error"
 
@@ -90,6 +97,7 @@ class Draining(GemmuleError):
     """The process is shutting down and takes no new work."""
 
     status = 503
+    grpc_code = "UNAVAILABLE"
     code = "draining"
     kind = "unavailable_error"
 

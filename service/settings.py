@@ -7,7 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ByteSize, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
+    grpc_port: Annotated[int, Field(ge=0, le=65535)] | Literal["off"] | None = Field(
+        default=None, description="gRPC port, or off; 0 takes a free one (default: the HTTP port + 1)."
+    )
     threads: int | None = Field(
         default=None, ge=1, le=1024, description="Threads of the team (default: the usable cores)."
     )
@@ -74,6 +77,15 @@ class Settings(BaseSettings):
                 "every sequence must be able to decode a token in each step"
             )
         return self
+
+    @property
+    def has_grpc(self) -> bool:
+        return self.grpc_port != "off"
+
+    def grpc_port_or(self, default: int) -> int:
+        """The port for gRPC, which must be wanted."""
+        assert self.grpc_port != "off"
+        return default if self.grpc_port is None else self.grpc_port
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
 """The use case: complete a prompt, as a stream of text. Knows neither HTTP nor gRPC, which both call it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -9,8 +9,8 @@ from typing import Self
 from service.engine.client import EngineClient
 from service.engine.request import Request, SamplingParams
 from service.engine.stream import TokenStream
-from service.errors import ContextOverflow
-from service.generate.prompt import Chat, Prompt, encode_prompt, num_chars
+from service.errors import BadRequest, ContextOverflow
+from service.generate.prompt import Chat, Prompt, check_token_ids, encode_prompt, num_chars, render_chat
 from service.generate.text import TextAssembler, TextEvent
 from service.tokenizer import ChatTemplate, Tokenizer
 
@@ -45,6 +45,10 @@ class Generator:
         return self._tokenizer.vocab_size
 
     @property
+    def eos_ids(self) -> frozenset[int]:
+        return self._tokenizer.eos_ids
+
+    @property
     def has_chat_template(self) -> bool:
         return self._chat_template is not None
 
@@ -65,15 +69,24 @@ class Generator:
                 param="max_tokens",
             )
 
-    async def encode(self, prompt: Prompt, *, add_special: bool = True) -> tuple[int, ...]:
-        """The token ids of a prompt, as `generate` would see them. Raises BadRequest."""
+    async def tokenize(self, prompt: Prompt, *, add_special: bool = True) -> tuple[int, ...]:
+        """The token ids of a prompt, as `generate` would see them; maybe none. Raises BadRequest."""
         arguments = (prompt, self._tokenizer, self._chat_template, add_special)
         if num_chars(prompt) > INLINE_CHARS:
             return await asyncio.to_thread(encode_prompt, *arguments)
         return encode_prompt(*arguments)
 
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """The text of the tokens, special ones by their names. Raises BadRequest."""
+        check_token_ids(token_ids, self._tokenizer, param="tokens")
+        return self._tokenizer.decode(token_ids, skip_special=False)
+
     def token_bytes(self, token_id: int) -> bytes:
         return self._tokenizer.token_bytes(token_id)
+
+    async def render(self, chat: Chat) -> str:
+        """What the chat template makes of a conversation. Raises BadRequest."""
+        return await asyncio.to_thread(render_chat, chat, self._chat_template)
 
     async def generate(self, request: GenerationRequest) -> "Generation":
         """Admit a request; when this returns, it is queued.
@@ -81,7 +94,12 @@ class Generator:
         Raises everything that refuses it: BadRequest, ContextOverflow, QueueFull, Draining, NotReady.
         """
         arrival_s = self._client.clock()
-        prompt_ids = await self.encode(request.prompt)
+        prompt_ids = await self.tokenize(request.prompt)
+        if not prompt_ids:
+            raise BadRequest(
+                "the prompt is empty, and this model has no token that begins a text: there is nothing to complete",
+                param="prompt",
+            )
         assembler = TextAssembler(self._tokenizer, request.sampling, request.stop, len(prompt_ids))
         try:
             stream = self._client.generate(
@@ -120,6 +138,7 @@ class Generation:
             tokens=tuple(token for event in events for token in event.tokens),
             finish_reason=events[-1].finish_reason,
             usage=events[-1].usage,
+            token_ids=tuple(token_id for event in events for token_id in event.token_ids),
         )
 
     def abort(self) -> None:

@@ -60,3 +60,15 @@ class SamplingOptions(BaseModel):
             stop_token_ids=frozenset(self.stop_token_ids or ()),
             logprobs=logprobs,
         )
+
+
+class GenerationOptions(SamplingOptions):
+    """With what OpenAI's two routes say in different ways."""
+
+    max_tokens: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="Tokens to generate; what the context leaves if not given."
+    )
+    logprobs: int | None = Field(None, ge=0, le=20, description="Log probabilities, and this many alternatives each.")
+
+    def params(self) -> SamplingParams:
+        return self.sampling(self.max_tokens, self.logprobs)

@@ -21,35 +21,36 @@ Prompt = str | Sequence[int] | Chat
 def encode_prompt(
     prompt: Prompt, tokenizer: Tokenizer, chat_template: ChatTemplate | None, add_special: bool = True
 ) -> tuple[int, ...]:
-    """At least one id. BadRequest if there is nothing to complete or no way to say it.
+    """Token ids, none for an empty text without a begin token. BadRequest if there is no way to say it.
 
     `add_special`: a text begins with the model's begin token, where it has one; a conversation has it anyway.
     """
     match prompt:
-        case Chat(messages):
-            if chat_template is None:
-                raise BadRequest(
-                    "this model has no chat template: it completes text, but cannot chat", param="messages"
-                )
-            text = chat_template.render(messages, add_generation_prompt=True)
+        case Chat():
             # The template writes the control tokens, the begin of text among them, by their names.
-            ids = tokenizer.encode(text, add_special=False, parse_special=True)
+            ids = tokenizer.encode(render_chat(prompt, chat_template), add_special=False, parse_special=True)
         case str():
             ids = tokenizer.encode(prompt, add_special=add_special, parse_special=True)
         case _:
+            check_token_ids(prompt, tokenizer, param="prompt")
             ids = list(prompt)
-            for index, token_id in enumerate(ids):
-                if not 0 <= token_id < tokenizer.vocab_size:
-                    raise BadRequest(
-                        f"token {index} of the prompt is {token_id}; the vocabulary has {tokenizer.vocab_size} tokens",
-                        param="prompt",
-                    )
-    if not ids:
-        raise BadRequest(
-            "the prompt is empty, and this model has no token that begins a text: there is nothing to complete",
-            param="prompt",
-        )
     return tuple(ids)
+
+
+def render_chat(chat: Chat, chat_template: ChatTemplate | None) -> str:
+    """The conversation as one text, up to where the answer begins. BadRequest if the model has no way to say it."""
+    if chat_template is None:
+        raise BadRequest("this model has no chat template: it completes text, but cannot chat", param="messages")
+    return chat_template.render(chat.messages, add_generation_prompt=True)
+
+
+def check_token_ids(token_ids: Sequence[int], tokenizer: Tokenizer, *, param: str) -> None:
+    for index, token_id in enumerate(token_ids):
+        if not 0 <= token_id < tokenizer.vocab_size:
+            raise BadRequest(
+                f"token {index} of the {param} is {token_id}; the vocabulary has {tokenizer.vocab_size} tokens",
+                param=param,
+            )
 
 
 def num_chars(prompt: Prompt) -> int:

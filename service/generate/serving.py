@@ -1,10 +1,12 @@
-"""What the faces serve and whether they do: loading, ready, draining. Knows no route and no signal."""
+"""What the faces serve and whether they do: loading, ready, draining. Knows no route, no protocol and no signal."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from service.engine.client import EngineStats
 from service.errors import Draining, NotReady, UnknownModel
 from service.generate.generator import Generator
 
@@ -23,39 +25,73 @@ class ServedModel:
     """Tokens, prompt and output."""
     created_s: int
     """Unix time; OpenAI's `created`."""
+    load: Callable[[], EngineStats]
+    """How busy the engine is."""
+    description: Sequence[str]
+    """Lines for people: CPU, model, the micro-kernels of each op and why."""
 
 
 class Serving:
     """Loading -> ready -> draining, one way, on the event loop's thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, ask_to_stop: Callable[[], None] = lambda: None) -> None:
+        """`ask_to_stop` begins what SIGTERM begins."""
         self._clock = clock
+        self._started_s = clock()
         self._model: ServedModel | None = None
         self._phase = Phase.LOADING
+        self._changed = asyncio.Event()
+        self.ask_to_stop = ask_to_stop
 
     @property
     def phase(self) -> Phase:
         return self._phase
 
-    def open(self, name: str, generator: Generator, max_context: int) -> None:
+    async def phase_after(self, phase: Phase) -> Phase:
+        """The next phase, once it has begun."""
+        while self._phase is phase:
+            await self._changed.wait()
+        return self._phase
+
+    def open(
+        self,
+        name: str,
+        generator: Generator,
+        max_context: int,
+        load: Callable[[], EngineStats],
+        description: Sequence[str] = (),
+    ) -> None:
         assert self._phase is Phase.LOADING, self._phase
-        self._model = ServedModel(name, generator, max_context, int(self._clock()))
-        self._phase = Phase.READY
+        self._model = ServedModel(name, generator, max_context, self.now_s(), load, description)
+        self._enter(Phase.READY)
 
     def drain(self) -> None:
-        self._phase = Phase.DRAINING
+        self._enter(Phase.DRAINING)
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase = phase
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def now_s(self) -> int:
         return int(self._clock())
+
+    @property
+    def uptime_s(self) -> float:
+        return self._clock() - self._started_s
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
         return () if self._model is None else (self._model,)
 
     def model(self, name: str | None) -> ServedModel:
-        """The model that a request means; None stands for the one there is."""
+        """The model that a request for tokens means; None stands for the one there is. Refuses while draining."""
         if self._phase is Phase.DRAINING:
             raise Draining("the server is shutting down and takes no new requests")
+        return self.described(name)
+
+    def described(self, name: str | None) -> ServedModel:
+        """The same for a question about it, which is answered to the end."""
         if self._model is None:
             raise NotReady("the model is still being loaded; ask /health/ready")
         if name is not None and name != self._model.name:

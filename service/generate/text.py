@@ -42,6 +42,8 @@ class TextEvent:
     finish_reason: FinishReason | None
     usage: Usage
     """Up to here."""
+    token_ids: tuple[int, ...] = ()
+    """Every token since the last event, with those that give no text."""
 
 
 class TextAssembler:
@@ -56,6 +58,8 @@ class TextAssembler:
         self._stop_strings = StopStrings(stops)
         self._num_prompt_tokens = num_prompt_tokens
         self._num_tokens = 0
+        self._token_ids: list[int] = []
+        """Not yet told of."""
         # Tokens whose text is still held back, with its place (first character, one past the last) in the whole text.
         # Several can share a character, which belongs to each of them.
         self._held: deque[tuple[int, int, TokenLogprob]] = deque()
@@ -71,6 +75,7 @@ class TextAssembler:
         pieces = []
         for index, token in enumerate(tokens):
             self._num_tokens += 1
+            self._token_ids.append(token.id)
             if reason is FinishReason.STOP and not event.is_complete and index == len(tokens) - 1:
                 break  # the token that says "end" is no part of the text
             pieces.append(self._take(token))
@@ -84,7 +89,9 @@ class TextAssembler:
         released = self._release(is_last=reason is not None)
         if not text and not released and reason is None:
             return None
-        return TextEvent(text, released, reason, Usage(self._num_prompt_tokens, self._num_tokens))
+        token_ids = tuple(self._token_ids)
+        self._token_ids.clear()
+        return TextEvent(text, released, reason, Usage(self._num_prompt_tokens, self._num_tokens), token_ids)
 
     def _take(self, token: SampledToken) -> str:
         text = self._detokenizer.push(token.id)

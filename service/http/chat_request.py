@@ -1,38 +1,15 @@
 """The body of POST /v1/chat/completions: OpenAI's names. Knows no template."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from service.engine.request import SamplingParams
 from service.errors import Unsupported
+from service.generate.conversation import Message, chat_of
 from service.generate.options import MAX_COUNT
 from service.generate.prompt import Chat
 from service.http.sampling_fields import SamplingFields
-
-
-def _text(value: Any) -> Any:
-    """A string, or a list of text parts, -> one string."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise ValueError("must be a string or a list of text parts")
-    texts = []
-    for index, part in enumerate(value):
-        if not isinstance(part, dict) or part.get("type") != "text":
-            raise ValueError(f"part {index} is not of the type 'text', the only one supported")
-        if set(part) != {"type", "text"} or not isinstance(part["text"], str):
-            raise ValueError(f"part {index} must hold 'type' and 'text', a string, and nothing else")
-        texts.append(part["text"])
-    return "".join(texts)
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_text)] = Field(description="Text, or a list of text parts.")
-    name: str | None = Field(None, description="Accepted; templates do not show it.")
 
 
 class ChatRequest(SamplingFields):
@@ -72,10 +49,4 @@ class ChatRequest(SamplingFields):
         return self.sampling(max_tokens, (self.top_logprobs or 0) if self.logprobs else None)
 
     def chat(self) -> Chat:
-        """`developer` is OpenAI's newer word for what every template calls `system`."""
-        return Chat(
-            tuple(
-                {"role": "system" if message.role == "developer" else message.role, "content": message.content}
-                for message in self.messages
-            )
-        )
+        return chat_of(self.messages)

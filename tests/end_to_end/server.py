@@ -53,6 +53,9 @@ class Server:
     def wait_until_ready(self) -> None:
         self.url = self._wait_for_line("ready on ").split(" after ")[0]
 
+    def grpc_address(self) -> str:
+        return self._wait_for_line("gRPC on ")
+
     def _wait_for_line(self, start: str) -> str:
         """What follows `start` in the line of standard output that begins so."""
         give_up_s = time.monotonic() + START_S

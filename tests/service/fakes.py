@@ -159,8 +159,9 @@ class FakeTokenizer:
             ids += [SPECIALS[part]] if parse_special and part in SPECIALS else part.encode()
         return ids
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(self.token_bytes(id) for id in ids if not self.is_special(id)).decode(errors="replace")
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        kept = (id for id in ids if not (skip_special and self.is_special(id)))
+        return b"".join(map(self.token_bytes, kept)).decode(errors="replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id]) if token_id < 256 else NAMES[token_id].encode()

@@ -28,7 +28,7 @@ async def api(
         registry.register(EngineCollector(engine.stats))
         state = Serving(clock=lambda: CREATED_S)
         generator = Generator(engine, FakeTokenizer(), FakeChatTemplate() if has_chat_template else None)
-        state.open(MODEL, generator, engine.max_context)
+        state.open(MODEL, generator, engine.max_context, engine.stats)
         app = create_app(state, registry, max_body=max_body)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -1,0 +1,1 @@
+"""The gRPC face of service.generate. Knows no model and no kernel."""

@@ -1,0 +1,76 @@
+"""Binds the methods of a protocol file's service to an object that has them, by their descriptors.
+
+`rpc GenerateStream(Request) returns (stream Chunk)` is `async def generate_stream(request, call)`, which writes its
+chunks to `call`; a method that answers once returns its answer. Errors become statuses here, and calls are counted.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from service.errors import GemmuleError
+from service.metrics.rpc_metrics import RpcMetrics
+from service.rpc.status import code_of, trailing_metadata
+
+log = logging.getLogger(__name__)
+
+Call = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Call], Awaitable[Any]]
+
+
+def bind(service: ServiceDescriptor, face: object, metrics: RpcMetrics) -> grpc.GenericRpcHandler:
+    """Every method of the service; one that the face lacks is a programmer's error."""
+    handlers = {
+        method.name: _handler(method, getattr(face, _snake(method.name)), metrics) for method in service.methods
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _handler(method: MethodDescriptor, behaviour: Behaviour, metrics: RpcMetrics) -> "grpc.RpcMethodHandler[Any, Any]":
+    make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
+    response = GetMessageClass(method.output_type)
+    handler: grpc.RpcMethodHandler[Any, Any] = make(
+        _answering(f"{method.containing_service.full_name}/{method.name}", behaviour, metrics),
+        request_deserializer=GetMessageClass(method.input_type).FromString,
+        response_serializer=response.SerializeToString,
+    )
+    return handler
+
+
+def _answering(name: str, behaviour: Behaviour, metrics: RpcMetrics) -> Behaviour:
+    async def answer(request: Any, call: Call) -> Any:
+        code = grpc.StatusCode.CANCELLED
+        metrics.in_flight.inc()
+        try:
+            response = await behaviour(request, call)
+            code = grpc.StatusCode.OK
+            return response
+        except GemmuleError as error:
+            code = code_of(error)
+            if error.status >= 500:
+                log.warning("%s: %s %s: %s", name, code.name, error.code, error)
+            await call.abort(code, str(error), trailing_metadata(error))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # A bug of ours: the client learns that, the log learns why.
+            code = grpc.StatusCode.INTERNAL
+            log.exception("%s failed", name)
+            await call.abort(code, "internal error")
+        finally:
+            metrics.in_flight.dec()
+            metrics.requests.labels(name, code.name).inc()
+
+    return answer
+
+
+def _snake(name: str) -> str:
+    """GenerateStream -> generate_stream."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

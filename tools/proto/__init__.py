@@ -1,0 +1,1 @@
+"""Makes Python of the protocol files of service/rpc/proto."""
