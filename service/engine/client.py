@@ -34,6 +34,8 @@ class EngineStats:
     """Since the engine thread last came round: about as long as a step, or up to `idle_wake_s` when it is idle."""
     is_alive: bool
     """The engine thread runs."""
+    idle_s: float
+    """How long it has waited for work since it began."""
 
 
 class EngineClient:
@@ -128,6 +130,7 @@ class EngineClient:
             num_blocks=self._scheduler.num_blocks,
             heartbeat_age_s=self._clock() - self._loop.heartbeat_s,
             is_alive=self._thread.is_alive(),
+            idle_s=self._loop.idle_s,
         )
 
     def _post(self, report: StepReport) -> None:

@@ -49,8 +49,13 @@ class EngineLoop:
         self._finished: list[RequestTimings] = []
         self.heartbeat_s = clock()
         """When the thread last came round, by the engine's clock. Others read it."""
+        self.idle_s = 0.0
+        """How long the thread has waited for work, in all. Others read it."""
+        self._accounted_s = clock()
+        """Up to here every second is idle or a part of a step."""
 
     def run(self) -> None:
+        self._accounted_s = self._clock()
         try:
             while self._take_commands():
                 self.heartbeat_s = self._clock()
@@ -69,11 +74,16 @@ class EngineLoop:
     def _take_commands(self) -> bool:
         """Carry out what has been sent; without other work, wait for it. False: stop."""
         if not self._scheduler.has_work:
+            begun_s = self._clock()
             try:
-                if not self._carry_out(self._commands.get(timeout=self._idle_wake_s)):
-                    return False
+                command = self._commands.get(timeout=self._idle_wake_s)
             except queue.Empty:
+                self._was_idle(begun_s)
                 self._scheduler.check()
+            else:
+                self._was_idle(begun_s)
+                if not self._carry_out(command):
+                    return False
         while True:
             try:
                 command = self._commands.get_nowait()
@@ -81,6 +91,11 @@ class EngineLoop:
                 return True
             if not self._carry_out(command):
                 return False
+
+    def _was_idle(self, begun_s: float) -> None:
+        waited_s = self._clock() - begun_s
+        self.idle_s += waited_s
+        self._accounted_s += waited_s
 
     def _carry_out(self, command: Command) -> bool:
         match command:
@@ -95,7 +110,7 @@ class EngineLoop:
         return True
 
     def _step(self) -> None:
-        planned_s = self._clock()
+        planned_s = self._accounted_s
         plan = self._scheduler.plan()
         started_s = self._clock()
         for chunk in plan.chunks:
@@ -110,21 +125,26 @@ class EngineLoop:
             error = raised
             _log.exception("a step of %d tokens has failed", plan.num_tokens)
         ended_s = self._clock()
+        for chunk in plan.chunks:
+            if not chunk.is_decode:
+                chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
         if error is None:
             for output in self._scheduler.commit(plan, sampled):
                 self._hand_out(output, ended_s, first_tokens, gaps_s)
         else:
             for sequence in self._scheduler.fail(plan):
                 self._end(sequence, FinishReason.ERROR, StepFailed(NO_STEP))
+        self._accounted_s = self._clock()
         self._report(
             StepTimings(
                 phase=plan.phase,
                 num_tokens=plan.num_tokens,
                 num_sequences=len(plan.chunks),
                 num_preempted=plan.num_preempted,
+                begun_s=planned_s,
                 plan_s=started_s - planned_s,
                 run_s=ended_s - started_s,
-                commit_s=self._clock() - ended_s,
+                commit_s=self._accounted_s - ended_s,
                 first_tokens=tuple(first_tokens),
                 token_gaps_s=tuple(gaps_s),
                 error=error,

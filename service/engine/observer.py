@@ -6,6 +6,7 @@ from typing import Protocol
 from service.engine.plan import Phase
 from service.engine.request import FinishReason
 from service.engine.sequence import Sequence
+from service.request_context import NO_CONTEXT, RequestContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class FirstToken:
     """From arrival to the first step that computes any of it."""
     prefill_s: float
     """From there to the first token."""
+    context: RequestContext = NO_CONTEXT
 
     @property
     def ttft_s(self) -> float:
@@ -30,7 +32,10 @@ class StepTimings:
     num_tokens: int
     num_sequences: int
     num_preempted: int
+    begun_s: float
+    """By the engine's clock, where `plan_s` begins; `plan_s`, `run_s` and `commit_s` follow each other."""
     plan_s: float
+    """Everything since the step before but idleness: its report, commands, the plan."""
     run_s: float
     commit_s: float
     first_tokens: tuple[FirstToken, ...] = ()
@@ -51,8 +56,27 @@ class RequestTimings:
     num_preemptions: int
     first_token: FirstToken | None
     """None: it ended before."""
+    arrival_s: float
+    """By the engine's clock."""
     total_s: float
     """From arrival to the end."""
+    prefill_chunks: tuple[tuple[float, float, int], ...] = ()
+    """Of each step that computed prompt tokens: its start and its end by the engine's clock, how many."""
+    context: RequestContext = NO_CONTEXT
+
+    @property
+    def decode_s(self) -> float | None:
+        """From the first token to the last."""
+        return None if self.first_token is None else self.total_s - self.first_token.ttft_s
+
+    @property
+    def time_per_output_token_s(self) -> float | None:
+        """Without the first one; None for a single token."""
+        return (
+            None
+            if self.decode_s is None or self.num_output_tokens < 2
+            else self.decode_s / (self.num_output_tokens - 1)
+        )
 
 
 class EngineObserver(Protocol):
@@ -79,6 +103,7 @@ def first_token_of(sequence: Sequence) -> FirstToken | None:
     return FirstToken(
         queue_s=sequence.scheduled_s - sequence.request.arrival_s,
         prefill_s=sequence.first_token_s - sequence.scheduled_s,
+        context=sequence.request.context,
     )
 
 
@@ -90,5 +115,8 @@ def timings_of(sequence: Sequence, reason: FinishReason, now_s: float) -> Reques
         num_output_tokens=sequence.num_output_tokens,
         num_preemptions=sequence.num_preemptions,
         first_token=first_token_of(sequence),
+        arrival_s=sequence.request.arrival_s,
         total_s=now_s - sequence.request.arrival_s,
+        prefill_chunks=tuple(sequence.prefill_chunks),
+        context=sequence.request.context,
     )

@@ -6,6 +6,7 @@ from enum import Enum
 
 from service.engine.constraint import TokenConstraint
 from service.errors import GemmuleError
+from service.request_context import NO_CONTEXT, RequestContext
 
 MAX_PRIORITY = 100
 
@@ -85,6 +86,7 @@ class Request:
     """Requests share cached prefixes only with those of the same salt."""
     constraint: TokenConstraint | None = None
     """Which tokens may follow, for structured output. Of this request alone: it changes with every token."""
+    context: RequestContext = NO_CONTEXT
 
     def __post_init__(self) -> None:
         assert self.prompt_ids, "a prompt has at least one token"

@@ -18,6 +18,7 @@ class Sequence:
         "max_tokens",
         "num_computed",
         "num_preemptions",
+        "prefill_chunks",
         "rank",
         "request",
         "scheduled_s",
@@ -55,6 +56,8 @@ class Sequence:
         self.scheduled_s: float | None = None
         self.first_token_s: float | None = None
         self.last_token_s: float | None = None
+        self.prefill_chunks: list[tuple[float, float, int]] = []
+        """Of each step that computed prompt tokens: its start, its end, how many."""
 
     @property
     def id(self) -> str:

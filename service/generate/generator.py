@@ -12,6 +12,7 @@ from service.engine.stream import TokenStream
 from service.errors import BadRequest, ContextOverflow
 from service.generate.prompt import Chat, Prompt, check_token_ids, encode_prompt, num_chars, render_chat
 from service.generate.text import TextAssembler, TextEvent
+from service.request_context import current_context
 from service.tokenizer import ChatTemplate, Tokenizer
 
 INLINE_CHARS = 4096
@@ -109,6 +110,7 @@ class Generator:
                     sampling=request.sampling,
                     arrival_s=arrival_s,
                     priority=request.priority,
+                    context=current_context.get(),
                 )
             )
         except ContextOverflow as overflow:

@@ -186,3 +186,34 @@ async def test_the_heartbeat_ages_while_a_step_hangs() -> None:
         assert client.stats().heartbeat_age_s == 30.0
         runner.let_go()
         await tokens_of(stream)
+
+
+async def test_steps_and_idleness_leave_no_second_out() -> None:
+    steps: list[StepTimings] = []
+    finished: list[RequestTimings] = []
+    ends: list[int] = []
+
+    class Observer(NoObserver):
+        def on_step(self, step: StepTimings) -> None:
+            steps.append(step)
+
+        def on_finish(self, request: RequestTimings) -> None:
+            finished.append(request)
+            ends.append(len(steps))
+
+    async with serving(FakeRunner(step_s=0.001), observer=Observer(), token_budget=16, idle_wake_s=0.01) as client:
+        await tokens_of(client.generate(request(40, max_tokens=5)))
+        await asyncio.sleep(0.03)  # idle in between
+        await tokens_of(client.generate(request(3, max_tokens=5)))
+    assert len(ends) == 2
+    for group in (steps[: ends[0]], steps[ends[0] :]):
+        ends_s = [step.begun_s + step.plan_s + step.run_s + step.commit_s for step in group]
+        assert [step.begun_s for step in group[1:]] == pytest.approx(ends_s[:-1])
+    long, short = finished
+    assert [num_tokens for _, _, num_tokens in long.prefill_chunks] == [16, 16, 8]
+    assert [num_tokens for _, _, num_tokens in short.prefill_chunks] == [3]
+    starts_and_ends = [time_s for start_s, end_s, _ in long.prefill_chunks for time_s in (start_s, end_s)]
+    assert starts_and_ends == sorted(starts_and_ends)
+    assert long.first_token is not None
+    assert long.decode_s == pytest.approx(long.total_s - long.first_token.ttft_s)
+    assert long.time_per_output_token_s == pytest.approx((long.decode_s or 0) / 4)

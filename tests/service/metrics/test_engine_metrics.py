@@ -15,6 +15,7 @@ def step(**changes: object) -> StepTimings:
         "num_tokens": 20,
         "num_sequences": 3,
         "num_preempted": 1,
+        "begun_s": 5.0,
         "plan_s": 0.001,
         "run_s": 0.02,
         "commit_s": 0.003,
@@ -62,6 +63,7 @@ def test_a_finished_request() -> None:
             num_output_tokens=3,
             num_preemptions=0,
             first_token=FirstToken(0.1, 0.2),
+            arrival_s=4.0,
             total_s=0.9,
         )
     )
@@ -85,6 +87,7 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
                 num_blocks=64,
                 heartbeat_age_s=0.5,
                 is_alive=True,
+                idle_s=3.0,
             )
         )
         assert registry.get_sample_value("gemmule_requests_running") == running
