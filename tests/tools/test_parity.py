@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tools.parity.measure import F32, Agreement, Disagreement, Likeness, cosines
-from tools.parity.report import OURS, PAIRS, PEER, PEER_DECODE, PromptResult, Report
+from tools.parity.report import OURS, PAIRS, PEER, PEER_DECODE, PromptResult, Report, TextResult
 
 LOGITS = np.random.default_rng(0).standard_normal((6, 40), np.float32)
 SAME = Likeness.of(LOGITS, LOGITS)
@@ -19,7 +19,8 @@ def agreement(num_positions: int, *margins: float) -> Agreement:
 def verdicts(ours: Likeness, peer: Likeness, both: Agreement, itself: Agreement) -> list[str]:
     """Of one prompt, the mean, the share and the margin."""
     agreements = dict.fromkeys(PAIRS, both) | {(PEER_DECODE, PEER): itself}
-    report = Report("tiny", (PromptResult("Once", 6, {OURS: ours, PEER: peer}),), agreements, "0")
+    text = TextResult("plain", "0", agreements)
+    report = Report("tiny", (PromptResult("Once", 6, {OURS: ours, PEER: peer}),), (text,))
     return [bar.verdict for bar in report.bars()]
 
 

@@ -20,7 +20,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -34,13 +33,12 @@ from tests.oracle import Oracle
 from tests.service.model.driver import every_position
 from tools.parity.llamacpp import LlamaCpp, peer_python
 from tools.parity.measure import F32, Agreement, Likeness
-from tools.parity.report import F32_MODEL, OURS, PAIRS, PEER, PEER_DECODE, PromptResult, Report, show
+from tools.parity.report import F32_MODEL, OURS, PAIRS, PEER, PEER_DECODE, PromptResult, Report, TextResult, show
 from tools.peer.llamacpp import PeerError
 
 FOLDER = Path(__file__).parent
 CONTEXT = 512
 WINDOW = 256  # tokens of text that are seen together
-WINDOWS_PER_PASSAGE = 4
 
 Logits = Callable[[Sequence[int]], F32]
 
@@ -51,13 +49,13 @@ def read_prompts(model: GemmuleModel) -> list[tuple[str, list[int]]]:
     return [(text, model.tokenizer.encode(text, parse_special=True)) for text in texts]
 
 
-def read_windows(model: GemmuleModel) -> list[list[int]]:
-    """The first windows of each passage."""
-    windows = []
-    for path in sorted((FOLDER / "text").glob("*.txt")):
+def read_windows(model: GemmuleModel) -> dict[str, list[list[int]]]:
+    """By kind of text, a folder each: the whole windows of its passages."""
+    windows: dict[str, list[list[int]]] = {}
+    for path in sorted((FOLDER / "text").glob("*/*.txt")):
         ids = model.tokenizer.encode(path.read_text())
-        cuts = (ids[at : at + WINDOW] for at in range(0, len(ids) - WINDOW + 1, WINDOW))
-        windows += list(islice(cuts, WINDOWS_PER_PASSAGE))
+        cuts = [ids[at : at + WINDOW] for at in range(0, len(ids) - WINDOW + 1, WINDOW)]
+        windows.setdefault(path.parent.name, []).extend(cuts)
     return windows
 
 
@@ -75,22 +73,28 @@ def compare(model: GemmuleModel, peer: LlamaCpp, oracle: Oracle, console: Consol
         expected = sources[F32_MODEL](ids)
         likeness = {who: Likeness.of(sources[who](ids), expected) for who in (OURS, PEER)}
         prompts.append(PromptResult(text[:24].split("\n")[0], len(ids), likeness))
-    agreements = {pair: Agreement(0, ()) for pair in PAIRS}
-    windows = read_windows(model)
-    for number, ids in enumerate(track(windows, "text", console=console)):
-        logits = {who: source(ids) for who, source in sources.items()}
-        for who, beside in PAIRS:
-            agreements[who, beside] += Agreement.of(logits[who], logits[beside], first=number * WINDOW)
-    text_id = hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
-    return Report(model.name, tuple(prompts), agreements, text_id)
+    texts = []
+    for kind, windows in read_windows(model).items():
+        agreements = {pair: Agreement(0, ()) for pair in PAIRS}
+        for number, ids in enumerate(track(windows, f"text: {kind}", console=console)):
+            logits = {who: source(ids) for who, source in sources.items()}
+            for who, beside in PAIRS:
+                agreements[who, beside] += Agreement.of(logits[who], logits[beside], first=number * WINDOW)
+        text_id = hashlib.sha256(json.dumps(windows).encode()).hexdigest()[:16]
+        texts.append(TextResult(kind, text_id, agreements))
+    return Report(model.name, tuple(prompts), tuple(texts))
 
 
 def as_json(report: Report) -> str:
     """Every number, with all the disagreements."""
-    pairs = [{"who": pair[0], "beside": pair[1], **asdict(found)} for pair, found in report.agreements.items()]
+    texts = [
+        {"kind": text.kind, "id": text.text_id, "who": who, "beside": beside, **asdict(found)}
+        for text in report.texts
+        for (who, beside), found in text.agreements.items()
+    ]
     bars = [{**asdict(bar), "verdict": bar.verdict} for bar in report.bars()]
     prompts = [asdict(prompt) for prompt in report.prompts]
-    return json.dumps({"model": report.model, "prompts": prompts, "agreements": pairs, "bars": bars}, indent=1)
+    return json.dumps({"model": report.model, "prompts": prompts, "texts": texts, "bars": bars}, indent=1)
 
 
 def main() -> None:

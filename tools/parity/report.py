@@ -30,6 +30,26 @@ class PromptResult:
 
 
 @dataclass(frozen=True, slots=True)
+class TextResult:
+    """Who has the same best token as whom in one kind of text. `text_id`: a hash of its token ids."""
+
+    kind: str
+    text_id: str
+    agreements: Mapping[tuple[str, str], Agreement]
+
+    def bars(self) -> Iterator[Bar]:
+        both, itself = self.agreements[OURS, PEER], self.agreements[PEER_DECODE, PEER]
+        text = (
+            f"{self.kind}: same best token as llama.cpp >= {100 * MIN_AGREEMENT:.0f} %: {100 * both.share:.2f} % of "
+            f"{both.num_positions} positions (llama.cpp's decode and prefill: {100 * itself.share:.2f} %)"
+        )
+        yield Bar(text, both.share >= MIN_AGREEMENT, both.share >= 1 - SLACK * (1 - itself.share))
+        worst = both.worst_margin
+        text = f"{self.kind}: llama.cpp's margin where they differ < {MAX_MARGIN}: {worst:.3f}"
+        yield Bar(f"{text} ({itself.worst_margin:.3f})", worst < MAX_MARGIN, False)
+
+
+@dataclass(frozen=True, slots=True)
 class Bar:
     """`is_met`: as it stands. `is_floor_met`: or at least as nearly as llama.cpp comes to it in the same run."""
 
@@ -44,12 +64,11 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`agreements`: by (who, beside whom). `text_id`: a hash of the text's token ids."""
+    """All that a check found of one model."""
 
     model: str
     prompts: tuple[PromptResult, ...]
-    agreements: Mapping[tuple[str, str], Agreement]
-    text_id: str
+    texts: tuple[TextResult, ...]
 
     def mean_cosine(self, who: str) -> float:
         """Over all positions of all prompts."""
@@ -61,15 +80,8 @@ class Report:
             ours, peer = prompt.likeness[OURS].flat, prompt.likeness[PEER].flat
             yield _cosine_bar(f"cosine of {prompt.start!r}", ours, peer)
         yield _cosine_bar("mean cosine over positions", self.mean_cosine(OURS), self.mean_cosine(PEER))
-        both, itself = self.agreements[OURS, PEER], self.agreements[PEER_DECODE, PEER]
-        text = (
-            f"same best token as llama.cpp >= {100 * MIN_AGREEMENT:.0f} %: {100 * both.share:.2f} % of "
-            f"{both.num_positions} positions (llama.cpp's decode and prefill: {100 * itself.share:.2f} %)"
-        )
-        yield Bar(text, both.share >= MIN_AGREEMENT, both.share >= 1 - SLACK * (1 - itself.share))
-        worst = both.worst_margin
-        text = f"llama.cpp's margin where they differ < {MAX_MARGIN}: {worst:.3f} ({itself.worst_margin:.3f})"
-        yield Bar(text, worst < MAX_MARGIN, False)
+        for text in self.texts:
+            yield from text.bars()
 
 
 def _cosine_bar(what: str, ours: float, peer: float) -> Bar:
@@ -89,14 +101,20 @@ def show(report: Report, console: Console, written: Callable[[int], str]) -> Non
     means = f"{report.mean_cosine(OURS):.5f} | {report.mean_cosine(PEER):.5f}"
     table.add_row("all", str(sum(prompt.num_tokens for prompt in report.prompts)), "", "", means, "")
     console.print(table)
-    table = Table("best token of", "beside", title=f"teacher-forced text {report.text_id}")
+    for text in report.texts:
+        show_text(text, console, written)
+
+
+def show_text(text: TextResult, console: Console, written: Callable[[int], str]) -> None:
+    """The table of one kind of text, and where we differ most."""
+    table = Table("best token of", "beside", title=f"teacher-forced: {text.kind}, {text.text_id}")
     for column in ("positions", "same", "differ", "largest margin", "median margin"):
         table.add_column(column, justify="right")
-    for (who, beside), found in report.agreements.items():
+    for (who, beside), found in text.agreements.items():
         margins = sorted(each.margin for each in found.disagreements) or [0.0]
         counts = (str(found.num_positions), f"{100 * found.share:.2f} %", str(len(found.disagreements)))
         table.add_row(who, beside, *counts, f"{margins[-1]:.3f}", f"{margins[len(margins) // 2]:.3f}")
     console.print(table)
-    for each in sorted(report.agreements[OURS, PEER].disagreements, key=lambda each: -each.margin)[:5]:
+    for each in sorted(text.agreements[OURS, PEER].disagreements, key=lambda each: -each.margin)[:5]:
         tokens = f"{written(each.ours)!r} for {written(each.reference)!r}"
         console.print(f"position {each.position}: {tokens}, llama.cpp's margin {each.margin:.3f}", highlight=False)
