@@ -3,19 +3,21 @@
     void attention(i64 num_rows, const f32 *q, const i32 *positions, i64 start, const i32 *block_table,
                    const void *kv, i64 block_stride_bytes, f32 *partials)
 
-    q           f32[num_rows, head_dim], times scale x log2(e)
-    positions   i32[num_rows], ascending: row r sees the tokens of the sequence up to and with positions[r]
+    q           f32[num_rows, head_dim], times scale x log2(e); with a soft cap times scale x 2 log2(e) / cap
+    positions   i32[num_rows], ascending: row r sees the tokens of the sequence up to and with positions[r], of these
+                the last `window` where the tile has one
     start       first token of the range, a multiple of 128
     block_table i32[], the sequence's blocks from its first token on
     kv          K^T f16[head_dim, 32], then V f16[32, head_dim], of block 0 of this layer and kv head
     partials    f32[num_rows, 16 + head_dim]: m, l, 14 unused, o
 
 For each row, over the tokens t of the range that it sees: s = q . k, m = max s, p = 2^(s - m), l = sum p, o = sum p v.
-A row that sees none gets m = -inf, l = 0, o = 0.
+A row that sees none gets m = -inf, l = 0, o = 0. With a soft cap (Gemma 2, arXiv:2408.00118) s becomes
+cap tanh(s / cap) first, in units of log2.
 
 Every sum has one order, whatever the tile, the other rows and the instruction set: q . k ascending in head_dim, l over
-16 virtual lanes (see kernels.jit.vector_math), o ascending in t. Rows of a group that see fewer tokens than the last
-one add p = 0 times a finite v, which changes no bit. Slots past the last visible token are read as K only, and their
+16 virtual lanes (see kernels.jit.vector_math), o ascending in t. Tokens that a row does not see, but another row of
+its group may, add p = 0 times a finite v, which changes no bit. Slots past the last visible token are read as K only, and their
 scores replaced before use: what they hold does not matter.
 
 A group's scores prefetch the V of their block, its output the K of the next range: a decode reads the cache at the
@@ -30,7 +32,7 @@ from dataclasses import dataclass
 
 from kernels.attention.isa import Isa
 from kernels.jit.ir import I32, I64, PTR, Function, Value, Variable, vector
-from kernels.jit.vector_math import SUM_LANES, exp2, fold_max, fold_sum, maximum
+from kernels.jit.vector_math import LOG2_E, SUM_LANES, exp2, fold_max, fold_sum, maximum
 from kernels.runtime.abi import BLOCK_TOKENS
 
 RANGE_TOKENS = 128
@@ -52,6 +54,8 @@ class Tile:
     rows: int
     isa: Isa
     features: str
+    window: int | None = None
+    soft_cap: float | None = None
 
     @property
     def heights(self) -> tuple[int, ...]:
@@ -99,7 +103,12 @@ class _Emission:
         partials = f.offset(f["partials"], row * partial_bytes(self.head_dim))
         with f.loop(0, f.const(I64, rows)) as index:
             partial = f.offset(partials, index * partial_bytes(self.head_dim))
-            self._soften(f.offset(self.scores, index * ROW_BYTES), self._visible(row + index), last, partial)
+            row_scores, seen = f.offset(self.scores, index * ROW_BYTES), self._visible(row + index)
+            if self.tile.soft_cap is not None:
+                self._cap(row_scores, seen, self.tile.soft_cap * LOG2_E)
+            if self.tile.window is not None:
+                seen = self._forget(row_scores, row + index, seen, self.tile.window)
+            self._soften(row_scores, seen, last, partial)
         self._output(partials, last, rows)
 
     def _visible(self, row: Value) -> Value:
@@ -132,7 +141,36 @@ class _Emission:
                 self._multiply(acc, q, 4 * self.head_dim, columns, 2 * BLOCK_TOKENS, depth, ahead=values)
                 self._store(acc, f.offset(out, column << 2), ROW_BYTES)
 
-    # -- softmax of a row's scores, in place
+    # -- a row's scores, in place: soft cap, window, softmax
+
+    def _cap(self, scores: Value, seen: Value, most: float) -> None:
+        """x to most tanh(x ln(2) / 2) = most - 2 most / (2^x + 1)."""
+        f = self.f
+        one, top = f.const(self.isa.floats, 1.0), f.const(self.isa.floats, most)
+        with f.loop(0, seen, SUM_LANES) as token:
+            at = f.offset(scores, token << 2)
+            capped = []
+            for value in self._chunk(at):
+                limit = f.const(self.isa.floats, 126.0)
+                power = exp2(f, f.select(f.compare("ogt", value, limit), limit, value))
+                capped.append(top - f.divide(f.const(self.isa.floats, 2 * most), power + one))
+            self._store_chunk(capped, at)
+
+    def _forget(self, scores: Value, row: Value, seen: Value, window: int) -> Value:
+        """-inf for tokens before the row's window; returns `seen`, or 0 if no token is left."""
+        f = self.f
+        low, none = f.const(self.isa.floats, -math.inf), f.const(I64, 0)
+        before = f.call("llvm.smax.i64", I64, self._position(row) - f["start"] + (1 - window), none)
+        seen = f.select(f.compare("slt", before, seen), seen, none)
+        with f.loop(0, f.call("llvm.smin.i64", I64, before, seen), SUM_LANES) as token:
+            at = f.offset(scores, token << 2)
+            first = self._splat32(before - token)
+            masked = [
+                f.select(f.compare("slt", self._lane_numbers(i), first), low, value)
+                for i, value in enumerate(self._chunk(at))
+            ]
+            self._store_chunk(masked, at)
+        return seen
 
     def _soften(self, scores: Value, seen: Value, tokens: Value, partial: Value) -> None:
         """Scores to p, zeros from `seen` to `tokens`; m and l to the partial."""

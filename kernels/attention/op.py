@@ -1,9 +1,10 @@
 """The attention op: divides a step's query rows among the team and calls the micro-kernels. Knows no instruction set.
 
-    out f32[T, heads, head_dim] = softmax(scale x q k) v, causal, over each sequence's blocks of the KV cache
+    out f32[T, heads, head_dim] = softmax(scale x q k) v, causal, over each sequence's blocks of the KV cache; with a
+    window, over the last tokens alone
 
 A unit is (sequence, kv head, tile of query tokens); its rows are the tile's tokens x the query heads that share the kv
-head. Ranges of 128 tokens are computed and merged in ascending order. When units are fewer than the team can share
+head. Ranges of 128 tokens that a row of the unit sees are computed and merged in ascending order. When units are fewer than the team can share
 (a decode of few sequences over a long context), each is cut into parts of some ranges: threads store the partials,
 and whoever finishes a unit's last part merges them, in ascending order as well. So no bit depends on the division.
 """
@@ -35,7 +36,8 @@ ATTENTION: Final = op_record(
         ("num_kv_heads", "i8"),
         ("group", "i8"),  # query heads of a kv head
         ("head_dim", "i8"),
-        ("scale", "f4"),  # times log2(e)
+        ("scale", "f4"),  # times log2(e), see the micro-kernel
+        ("window", "i8"),  # tokens that a query token sees at most; 0: all up to its own
         ("prefill", "i8"),  # micro-kernels
         ("decode", "i8"),
         ("merge", "i8"),
@@ -56,9 +58,9 @@ def attention(op_address: int, thread_address: int) -> int:
     for sequence in range(step.num_sequences):
         length, num_tokens = _item(step.context_lengths, sequence), _num_queries(step, sequence)
         num_units += op.num_kv_heads * _num_tiles(op, num_tokens)
-        most_ranges = max(most_ranges, _num_ranges(length))
+        most_ranges = max(most_ranges, _most_ranges(op, length, num_tokens))
         most_rows = max(most_rows, min(num_tokens, op.tile_tokens) * op.group)
-        context += num_tokens * (2 * length - num_tokens + 1) // 2
+        context += _seen(op, length) - _seen(op, length - num_tokens)
     thread.units = context
 
     part_ranges = most_ranges
@@ -107,6 +109,31 @@ def _num_ranges(length: int) -> int:
 
 
 @native
+def _first_range(op: Any, position: int) -> int:
+    """The first range that the query token at `position` sees a token of."""
+    if op.window == 0:
+        return 0
+    return max(0, position - int(op.window) + 1) // RANGE_TOKENS
+
+
+@native
+def _most_ranges(op: Any, length: int, num_tokens: int) -> int:
+    """At least as many as any unit of a sequence sees."""
+    num_ranges = _num_ranges(length)
+    if op.window == 0:
+        return num_ranges
+    span = int(op.window) + min(num_tokens, int(op.tile_tokens)) - 1
+    return min(num_ranges, (span + RANGE_TOKENS - 2) // RANGE_TOKENS + 1)
+
+
+@native
+def _seen(op: Any, num_tokens: int) -> int:
+    """Tokens that the first `num_tokens` of a sequence see, in sum."""
+    most = num_tokens if op.window == 0 else min(num_tokens, int(op.window))
+    return most * (most + 1) // 2 + (num_tokens - most) * most
+
+
+@native
 def _run_part(
     op: Any, thread: Any, step: Any, sequence: int, within: int, part: int, unit: int,
     part_ranges: int, num_parts: int, unit_rows: int,
@@ -116,7 +143,8 @@ def _run_part(
     kv_head, tile = within // num_tiles, num_tiles - 1 - within % num_tiles
     token = _item(step.query_starts, sequence) + tile * op.tile_tokens
     num_tokens = min(op.tile_tokens, _item(step.query_starts, sequence + 1) - token)
-    num_ranges = _num_ranges(_item(step.positions, token + num_tokens - 1) + 1)
+    first = _first_range(op, _item(step.positions, token))
+    num_ranges = _num_ranges(_item(step.positions, token + num_tokens - 1) + 1) - first
     start, stop = part * part_ranges, min((part + 1) * part_ranges, num_ranges)
     if start >= stop:
         return
@@ -137,7 +165,8 @@ def _run_part(
         _clear(state, num_rows, record_bytes)
     for index in range(start, stop):
         into = partial if num_parts == 1 else stored + index * stored_bytes
-        call_kernel(kernel, (num_rows, q, positions, index * RANGE_TOKENS, table, kv, op.block_stride, into))
+        begin = (first + index) * RANGE_TOKENS
+        call_kernel(kernel, (num_rows, q, positions, begin, table, kv, op.block_stride, into))
         if num_parts == 1:
             call_kernel(op.merge, (num_rows, into, state))
     if num_parts > 1:

@@ -22,10 +22,14 @@ MAX_PARTIAL_BYTES: Final = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
+    """`window`: a token sees so many tokens, itself among them. `soft_cap`: scores become cap tanh(score / cap)."""
+
     num_heads: int
     num_kv_heads: int
     head_dim: int
     scale: float
+    window: int | None = None
+    soft_cap: float | None = None
 
     def __post_init__(self) -> None:
         assert self.num_heads % self.num_kv_heads == 0, f"{self.num_heads} heads over {self.num_kv_heads} kv heads"
@@ -39,6 +43,11 @@ class AttentionShape:
     def tile_tokens(self) -> int:
         """Query tokens of a unit of work."""
         return max(1, TILE_ROWS // self.group)
+
+    @property
+    def query_scale(self) -> float:
+        """What the micro-kernel wants its queries multiplied with."""
+        return self.scale * LOG2_E if self.soft_cap is None else 2 * self.scale * LOG2_E / self.soft_cap
 
     @property
     def head_bytes(self) -> int:
@@ -83,11 +92,13 @@ class AttentionOp:
 
     @property
     def prefill(self) -> Tile:
-        return self.variant.tile(self.shape.head_dim)
+        shape = self.shape
+        return self.variant.tile(shape.head_dim, None, shape.window, shape.soft_cap)
 
     @property
     def decode(self) -> Tile:
-        return self.variant.decode_tile(self.shape.head_dim, self.shape.group)
+        shape = self.shape
+        return self.variant.decode_tile(shape.head_dim, shape.group, shape.window, shape.soft_cap)
 
     def add(self, builder: ProgramBuilder, library: KernelLibrary) -> None:
         shape, prefill, decode = self.shape, self.prefill, self.decode
@@ -106,7 +117,8 @@ class AttentionOp:
             "num_kv_heads": shape.num_kv_heads,
             "group": shape.group,
             "head_dim": shape.head_dim,
-            "scale": shape.scale * LOG2_E,
+            "scale": shape.query_scale,
+            "window": shape.window or 0,
             "prefill": library.address(prefill.name),
             "decode": library.address(decode.name),
             "merge": library.address(merge.name),

@@ -26,15 +26,22 @@ def attention(
     v: npt.NDArray[np.float16],
     positions: npt.NDArray[np.int32],
     scale: float,
+    window: int | None = None,
+    soft_cap: float | None = None,
 ) -> npt.NDArray[np.float64]:
     """q: f32[T, heads, head_dim], k, v: f16[tokens, kv_heads, head_dim] -> f64[T, heads, head_dim].
 
-    Query row t sees the tokens up to and with positions[t]; a kv head serves heads / kv_heads consecutive heads.
+    Query row t sees the tokens up to and with positions[t], of these the last `window`; a kv head serves heads / kv_heads consecutive heads.
     """
     group = q.shape[1] // k.shape[1]
     keys, values = (np.repeat(x.astype(np.float64), group, axis=1) for x in (k, v))
     scores = scale * np.einsum("thd,shd->hts", q.astype(np.float64), keys)
-    unseen = np.arange(k.shape[0])[None, :] > positions[:, None]
+    if soft_cap is not None:
+        scores = soft_cap * np.tanh(scores / soft_cap)
+    tokens = np.arange(k.shape[0])[None, :]
+    unseen = tokens > positions[:, None]
+    if window is not None:
+        unseen |= tokens <= positions[:, None] - window
     scores = np.where(unseen, -np.inf, scores)
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1)
@@ -48,12 +55,15 @@ def attention_error(
     v: npt.NDArray[np.float16],
     positions: npt.NDArray[np.int32],
     scale: float,
+    window: int | None = None,
+    soft_cap: float | None = None,
 ) -> npt.NDArray[np.float64]:
     """How far f32 arithmetic may be from `attention`, per output element: first order, worst case.
 
     With u = 2^-24: a score (in units of log2) is off by (head_dim + 4) u sum |q k|; the difference to the maximum
     doubles it and adds u |s - m|; a weight is off by ln 2 times that and 2 u for 2^x; sums over n tokens add n u,
-    merges and the division 8 u a range. Numerator and denominator are both off.
+    merges and the division 8 u a range. Numerator and denominator are both off. A soft cap shrinks what comes in and
+    adds 6 u cap of its own.
     """
     unit = 2.0**-24
     num_tokens, _, head_dim = k.shape
@@ -62,6 +72,7 @@ def attention_error(
     keys = np.repeat(np.abs(k.astype(np.float64)), group, axis=1)
     most = np.einsum("thd,shd->hts", magnitude, keys).max(axis=-1).T / np.log(2)  # f64[T, heads]
     weight = np.log(2) * (2 * (head_dim + 4) + 2) * unit * most + 2 * unit
+    weight += 0 if soft_cap is None else 2 * 6 * unit * soft_cap
     sums = (num_tokens + 8 * (num_tokens / 128 + 1)) * unit
-    average = attention(q, k, np.abs(v), positions, scale)
+    average = attention(q, k, np.abs(v), positions, scale, window, soft_cap)
     return np.asarray(average * 2 * (weight + sums)[:, :, None])

@@ -3,6 +3,7 @@
     attention_f32_f16p32_d64_6x16_avx2        attention_merge_f32_d64_avx2
               dst kv       head_dim engine
                   p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
+    attention_f32_f16p32_d256_w512_cap50_6x16_avx2: of the last 512 tokens, scores capped at +-50
 
 A decode gets a tile of its own, as high as the query heads that share a kv head.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernels.attention.emit import Tile
 from kernels.attention.isa import AVX2, AVX512, NEON, SCALAR, Isa
@@ -30,13 +31,14 @@ AVX512_RUNG = Rung("avx512", "x86_64", _AVX512_NEEDS, ",".join(f"+{name}" for na
 
 _NAME = re.compile(
     r"attention_(?P<dst>[a-z]+\d+)_(?P<kv>[a-z0-9]+)p32_d(?P<head_dim>\d+)_"
+    r"(?:w(?P<window>\d+)_)?(?:cap(?P<soft_cap>\d+(?:\.\d+)?)_)?"
     rf"(?P<rows>\d+)x(?P<columns>\d+)_(?P<engine>{'|'.join(ENGINES)})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionName:
-    """`rows` x `columns`: query rows and tokens of a whole tile."""
+    """`rows` x `columns`: query rows and tokens of a whole tile. `window`: tokens that a row sees at most."""
 
     kv: str
     head_dim: int
@@ -44,10 +46,14 @@ class AttentionName:
     columns: int
     engine: str
     dst: str = "f32"
+    window: int | None = None
+    soft_cap: float | None = None
 
     def __str__(self) -> str:
         tile = f"{self.rows}x{self.columns}"
-        return f"attention_{self.dst}_{self.kv}p{BLOCK_TOKENS}_d{self.head_dim}_{tile}_{self.engine}"
+        window = "" if self.window is None else f"w{self.window}_"
+        cap = "" if self.soft_cap is None else f"cap{self.soft_cap:.9g}_"
+        return f"attention_{self.dst}_{self.kv}p{BLOCK_TOKENS}_d{self.head_dim}_{window}{cap}{tile}_{self.engine}"
 
     @classmethod
     def parse(cls, text: str) -> AttentionName:
@@ -55,7 +61,9 @@ class AttentionName:
         if match is None:
             raise UnknownName(f"{text!r} is no attention micro-kernel; the form is attention_f32_f16p32_d64_6x16_avx2")
         head_dim, rows, columns = (int(match[key]) for key in ("head_dim", "rows", "columns"))
-        return cls(match["kv"], head_dim, rows, columns, match["engine"], match["dst"])
+        window = int(match["window"]) if match["window"] else None
+        soft_cap = float(match["soft_cap"]) if match["soft_cap"] else None
+        return cls(match["kv"], head_dim, rows, columns, match["engine"], match["dst"], window, soft_cap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +74,22 @@ class AttentionVariant:
     isa: Isa
     rows: int
 
-    def tile(self, head_dim: int, rows: int | None = None) -> Tile:
+    def tile(
+        self, head_dim: int, rows: int | None = None, window: int | None = None, soft_cap: float | None = None
+    ) -> Tile:
         """The micro-kernel for a head_dim; `rows`: of another tile than the tallest."""
         rows = rows or self.rows
         shape = Tile("", head_dim, rows, self.isa, self.rung.attributes)
         columns = shape.vectors(rows, BLOCK_TOKENS) * self.isa.lanes
-        name = AttentionName("f16", head_dim, rows, columns, self.isa.engine)
-        return Tile(str(name), head_dim, rows, self.isa, self.rung.attributes)
+        name = AttentionName("f16", head_dim, rows, columns, self.isa.engine, window=window, soft_cap=soft_cap)
+        return replace(shape, name=str(name), window=window, soft_cap=soft_cap)
 
-    def decode_tile(self, head_dim: int, num_groups: int) -> Tile:
+    def decode_tile(
+        self, head_dim: int, num_groups: int, window: int | None = None, soft_cap: float | None = None
+    ) -> Tile:
         """For `num_groups` query rows at a time: one tile, or as few equal ones as there must be."""
         num_tiles = -(-num_groups // self.rows)
-        return self.tile(head_dim, -(-num_groups // num_tiles))
+        return self.tile(head_dim, -(-num_groups // num_tiles), window, soft_cap)
 
     def merge(self, head_dim: int) -> Merge:
         name = f"attention_merge_f32_d{head_dim}_{self.isa.engine}"

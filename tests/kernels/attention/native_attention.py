@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from kernels.attention.emit import PARTIAL_HEAD, RANGE_TOKENS, Tile
 from kernels.attention.merge import Merge
+from kernels.attention.program import AttentionShape
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
 from kernels.cpu import detect_cpu
 from kernels.jit.library import KernelLibrary
-from kernels.jit.vector_math import LOG2_E
 
 _SIZE, _POINTER = ctypes.c_int64, ctypes.c_void_p
 ATTENTION = ctypes.CFUNCTYPE(None, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER)
@@ -40,8 +40,16 @@ class NativeAttention:
     library: KernelLibrary
 
     @classmethod
-    def load(cls, variant: AttentionVariant, head_dim: int, rows: int | None = None) -> NativeAttention:
-        made = cls(variant.tile(head_dim, rows), variant.merge(head_dim), KernelLibrary())
+    def load(
+        cls,
+        variant: AttentionVariant,
+        head_dim: int,
+        rows: int | None = None,
+        window: int | None = None,
+        soft_cap: float | None = None,
+    ) -> NativeAttention:
+        tile = variant.tile(head_dim, rows, window, soft_cap)
+        made = cls(tile, variant.merge(head_dim), KernelLibrary())
         made.library.load([(made.tile.name, made.tile.emit), (made.merge.name, made.merge.emit)])
         return made
 
@@ -62,7 +70,8 @@ class NativeAttention:
     ) -> npt.NDArray[np.float32]:
         """q: f32[rows, head_dim] -> f32[rows, head_dim], over every range that a row sees."""
         merge = MERGE(self.library.address(self.merge.name))
-        scaled = q * np.float32(scale * LOG2_E)
+        shape = AttentionShape(1, 1, self.tile.head_dim, scale, self.tile.window, self.tile.soft_cap)
+        scaled = q * np.float32(shape.query_scale)
         state = np.zeros((q.shape[0], PARTIAL_HEAD + self.tile.head_dim), np.float32)
         state[:, 0] = -np.inf
         for start in range(0, int(positions.max()) + 1, RANGE_TOKENS):

@@ -24,9 +24,10 @@ EVERY_VARIANT = pytest.mark.parametrize("variant", VECTOR_VARIANTS, ids=lambda v
 
 
 @cache
-def loops(variant: AttentionVariant) -> list[str]:
+def loops(variant: AttentionVariant, window: int | None = None, soft_cap: float | None = None) -> list[str]:
     """The basic blocks that branch to themselves and prefetch: scores and output, not the softmax."""
-    assembly = compile_apart(variant.tile(HEAD_DIM).emit(), variant.rung.arch, emit="assembly").decode()
+    tile = variant.tile(HEAD_DIM, None, window, soft_cap)
+    assembly = compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode()
     # Up to the first branch back to the label: what follows is no longer the loop.
     found = re.finditer(r"(?m)^(\.LBB\w+):\n(?:(?!\.LBB).*\n)*?\t(?:j|b\.)\w+\t\1$", assembly)
     return [match[0] for match in found if re.search(r"\t(prefetcht0|prfu?m)\t", match[0])]
@@ -44,8 +45,10 @@ def test_products_of_every_height(variant: AttentionVariant) -> None:
 
 
 @EVERY_VARIANT
-def test_products_stay_in_registers(variant: AttentionVariant) -> None:
-    for loop in loops(variant):
+@pytest.mark.parametrize(("window", "soft_cap"), [(None, None), (512, 50.0)])
+def test_products_stay_in_registers(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
+    assert len(loops(variant, window, soft_cap)) == len(loops(variant))
+    for loop in loops(variant, window, soft_cap):
         assert not re.search(VECTOR_SPILL, loop), loop
         assert not re.search(r"\t(callq?|bl)\t", loop), loop
 

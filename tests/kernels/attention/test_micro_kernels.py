@@ -14,6 +14,7 @@ from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, Nativ
 EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
 CONTEXTS = (1, 2, 31, 32, 33, 64, 100, 127, 128, 129, 160, 300)
 ORACLE = ATTENTION_VARIANTS[-1]
+LIMITED = [(1, None), (20, None), (130, None), (None, 5.0), (60, 1.5)]
 
 
 def keys_and_values(num_tokens: int, head_dim: int, seed: int = 0) -> tuple[npt.NDArray[np.float16], ...]:
@@ -58,6 +59,23 @@ def test_against_numpy(variant: AttentionVariant, head_dim: int, num_tokens: int
 
 
 @EVERY_VARIANT
+@pytest.mark.parametrize(("window", "soft_cap"), LIMITED)
+def test_windows_and_soft_caps(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
+    """Windows shorter and longer than a range, of which rows of a tile see different parts; caps that bite."""
+    head_dim = 32
+    native = NativeAttention.load(variant, head_dim, None, window, soft_cap)
+    for num_tokens in CONTEXTS:
+        k, v = keys_and_values(num_tokens, head_dim)
+        for num_rows in (1, variant.rows + 1, 70):
+            q = 5 * queries(num_rows, head_dim)
+            positions = np.maximum(np.arange(num_tokens - num_rows, num_tokens), 0).astype(np.int32)
+            out = native(q, positions, scattered(k, v), 0.2)
+            limits = (positions, 0.2, window, soft_cap)
+            expected, error = (f(q[:, None], k, v, *limits)[:, 0] for f in (attention, attention_error))
+            assert (np.abs(out - expected) <= error).all()
+
+
+@EVERY_VARIANT
 def test_large_scores(variant: AttentionVariant) -> None:
     """Scores far apart: most weights are 0, nothing overflows, whichever range holds the maximum."""
     k, v = keys_and_values(300, 64)
@@ -70,16 +88,17 @@ def test_large_scores(variant: AttentionVariant) -> None:
 
 
 @EVERY_VARIANT
-def test_a_row_has_one_result(variant: AttentionVariant) -> None:
+@pytest.mark.parametrize(("window", "soft_cap"), [(None, None), *LIMITED])
+def test_a_row_has_one_result(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
     """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
     num_tokens, head_dim = 290, 96
     k, v = keys_and_values(num_tokens, head_dim)
     cache, scale = scattered(k, v), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
-    whole = NativeAttention.load(ORACLE, head_dim)(q, positions, cache, scale)
+    whole = NativeAttention.load(ORACLE, head_dim, None, window, soft_cap)(q, positions, cache, scale)
     for rows in {1, min(3, variant.rows), variant.rows}:
-        native = NativeAttention.load(variant, head_dim, rows)
+        native = NativeAttention.load(variant, head_dim, rows, window, soft_cap)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
             part = slice(first, first + count)

@@ -23,8 +23,13 @@ SHAPES = [
     AttentionShape(8, 1, 32, 0.2),
     AttentionShape(14, 2, 96, 0.1),
     AttentionShape(2, 1, 256, 0.0625),
+    AttentionShape(4, 2, 16, 0.25, window=40),
+    AttentionShape(4, 1, 256, 0.0625, window=150, soft_cap=2.0),
 ]
-EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.num_heads}q{s.num_kv_heads}kv{s.head_dim}")
+LIMITED = SHAPES[-1]
+EVERY_SHAPE = pytest.mark.parametrize(
+    "shape", SHAPES, ids=lambda s: f"{s.num_heads}q{s.num_kv_heads}kv{s.head_dim}w{s.window}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +52,7 @@ def whole(step: AttentionStep, conversation: Conversation) -> Floats:
 
 def close_to_numpy(shape: AttentionShape, chunk: Chunk, out: Floats) -> bool:
     q, positions = chunk.of.q[chunk.start : chunk.stop], np.arange(chunk.start, chunk.stop, dtype=np.int32)
-    arguments = (q, chunk.of.k, chunk.of.v, positions, shape.scale)
+    arguments = (q, chunk.of.k, chunk.of.v, positions, shape.scale, shape.window, shape.soft_cap)
     return bool((np.abs(out - attention(*arguments)) <= attention_error(*arguments)).all())
 
 
@@ -83,9 +88,10 @@ def test_chunks_change_no_bit(library: KernelLibrary, shape: AttentionShape) -> 
             np.testing.assert_array_equal(out, expected)
 
 
+@pytest.mark.parametrize("shape", [SMOLLM2, LIMITED], ids=["full", "window"])
 @pytest.mark.parametrize("num_threads", [2, 3])
-def test_threads_change_no_bit(library: KernelLibrary, num_threads: int) -> None:
-    made, cache = conversations(SMOLLM2, [700, 129, 1, 450])
+def test_threads_change_no_bit(library: KernelLibrary, num_threads: int, shape: AttentionShape) -> None:
+    made, cache = conversations(shape, [700, 129, 1, 450])
     plans = [
         [Chunk(made[0], 0, 700)],
         [Chunk(made[0], 699, 700)],  # cut into parts: 3 units only
@@ -93,7 +99,7 @@ def test_threads_change_no_bit(library: KernelLibrary, num_threads: int) -> None
         [Chunk(c, len(c) - 1, len(c)) for c in made],
         [Chunk(made[3], 449, 450), Chunk(made[1], 0, 129), Chunk(made[2], 0, 1), Chunk(made[0], 640, 700)],
     ]
-    with running(library, SMOLLM2, cache) as alone, running(library, SMOLLM2, cache, num_threads) as team:
+    with running(library, shape, cache) as alone, running(library, shape, cache, num_threads) as team:
         for plan in plans:
             for expected, out in zip(alone.run(plan), team.run(plan), strict=True):
                 np.testing.assert_array_equal(out, expected)
@@ -141,3 +147,12 @@ def test_what_is_charged(library: KernelLibrary) -> None:
         counted = {(stats.kernel, stats.phase): stats.units for stats in step.executor.kernel_stats()}
     prefill, decode = BEST.tile(64).name, BEST.decode_tile(64, 3).name
     assert counted == {(decode, PHASES[DECODE]): 140, (prefill, PHASES[MIXED]): 99 + 100 + 40}
+
+
+def test_what_a_window_is_charged(library: KernelLibrary) -> None:
+    """No token sees more than the window."""
+    made, cache = conversations(LIMITED, [400])
+    with running(library, LIMITED, cache, 2) as step:
+        step.run([Chunk(made[0], 100, 400)])
+        (units,) = (stats.units for stats in step.executor.kernel_stats() if stats.units)
+    assert units == sum(min(position + 1, 150) for position in range(100, 400))

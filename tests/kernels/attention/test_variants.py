@@ -34,6 +34,8 @@ def test_choice(best: str, arch: str, engine: str) -> None:
 
 def test_names_are_computed_and_parsed_back() -> None:
     names = [variant.tile(64, rows).name for variant in ATTENTION_VARIANTS for rows in range(1, variant.rows + 1)]
+    names += [ATTENTION_VARIANTS[1].tile(256, 4, 512, cap).name for cap in (None, 50.0, 7.25)]
+    names += [ATTENTION_VARIANTS[1].tile(256, 4, None, 50.0).name]
     assert len(set(names)) == len(names)
     assert "attention_f32_f16p32_d64_6x16_avx2" in names
     for name in names:
