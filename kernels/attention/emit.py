@@ -17,8 +17,8 @@ cap tanh(s / cap) first, in units of log2.
 
 Every sum has one order, whatever the tile, the other rows and the instruction set: q . k ascending in head_dim, l over
 16 virtual lanes (see kernels.jit.vector_math), o ascending in t. Tokens that a row does not see, but another row of
-its group may, add p = 0 times a finite v, which changes no bit. Slots past the last visible token are read as K only, and their
-scores replaced before use: what they hold does not matter.
+its group may, add p = 0 times a finite v, which changes no bit. Slots past the last visible token are read as K only,
+and their scores replaced before use: what they hold does not matter.
 
 A group's scores prefetch the V of their block, its output the K of the next range: a decode reads the cache at the
 speed of memory (without it, at half).

@@ -31,7 +31,8 @@ def attention(
 ) -> npt.NDArray[np.float64]:
     """q: f32[T, heads, head_dim], k, v: f16[tokens, kv_heads, head_dim] -> f64[T, heads, head_dim].
 
-    Query row t sees the tokens up to and with positions[t], of these the last `window`; a kv head serves heads / kv_heads consecutive heads.
+    Query row t sees the tokens up to and with positions[t], of these the last `window`; a kv head serves
+    heads / kv_heads consecutive heads.
     """
     group = q.shape[1] // k.shape[1]
     keys, values = (np.repeat(x.astype(np.float64), group, axis=1) for x in (k, v))

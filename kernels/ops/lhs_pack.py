@@ -1,8 +1,9 @@
 """Makes rows of activations and packs them as the LHS of a matmul, once per op. Knows no layout and no model.
 
     plain:    the rows of x
-    rms_norm: x += delta (if any), then the RMS norm of each row; of the sampled rows alone for the logits
-    swiglu:   silu(gate) * up
+    rms_norm: x += delta (if any), then the RMS norm of each row; of the sampled rows alone for the logits. The delta
+              may get a bias and a norm of its own first
+    swiglu:   silu(gate) * up, geglu: gelu(gate) * up; gate and up may get a bias first
 
 A row is made in a thread's scratch and packed while it is in the cache: it never exists in memory as f32. Panels of the
 GEMM's layout are divided among the team; a single row goes to the GEMV's layout (variant 1).
@@ -22,7 +23,7 @@ from kernels.jit.library import KernelLibrary
 from kernels.jit.native import load, record
 from kernels.jit.vector import LANES
 from kernels.ops.rms_norm import add_row, rms_norm_row
-from kernels.ops.swiglu import swiglu_row
+from kernels.ops.swiglu import geglu_row, swiglu_row
 from kernels.runtime.abi import STEP, THREAD, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
@@ -38,6 +39,8 @@ LHS_PACK: Final = op_record(
         ("delta_stride", "i8"),
         ("weight", "i8"),  # f32[k]
         ("eps", "f4"),
+        ("bias", "i8"),  # of delta f32[k], or of gate and up f32[2k]; 0: none
+        ("delta_norm", "i8"),  # f32[k], the weight of delta's own RMS norm; 0: none
         ("k", "i8"),
         ("is_logits", "i8"),  # as many rows as are sampled, not as tokens
         ("row_stride", "i8"),  # of the rows that are packed: those of x, or made in scratch
@@ -82,12 +85,25 @@ def _plain_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
 
 
 @native
+def _add_delta(op: Any, x: int, token: int, made: int, out: int) -> None:
+    """out = x + norm(delta + bias); `made`: room for a row, which may be `out`."""
+    delta = op.delta + op.delta_stride * token
+    if op.bias != 0:
+        add_row(delta, op.bias, made, op.k)
+        delta = made
+    if op.delta_norm != 0:
+        rms_norm_row(delta, op.delta_norm, made, op.k, op.eps)
+        delta = made
+    add_row(x, delta, out, op.k)
+
+
+@native
 def _normed_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
     for i in range(count):
-        x = op.x + op.x_stride * (row + i)
+        x, out = op.x + op.x_stride * (row + i), scratch + op.row_stride * i
         if op.delta != 0:
-            add_row(x, op.delta + op.delta_stride * (row + i), x, op.k)
-        rms_norm_row(x, op.weight, scratch + op.row_stride * i, op.k, op.eps)
+            _add_delta(op, x, row + i, out, x)
+        rms_norm_row(x, op.weight, out, op.k, op.eps)
     return scratch
 
 
@@ -98,7 +114,7 @@ def _sampled_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int
         token = int(load(step.logit_rows + 4 * (row + i), np.int32))
         x, out = op.x + op.x_stride * token, scratch + op.row_stride * i
         if op.delta != 0:
-            add_row(x, op.delta + op.delta_stride * token, out, op.k)
+            _add_delta(op, x, token, out, out)
             x = out
         rms_norm_row(x, op.weight, out, op.k, op.eps)
     return scratch
@@ -108,7 +124,19 @@ def _sampled_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int
 def _swiglu_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
     for i in range(count):
         gate = op.x + op.x_stride * (row + i)
+        if op.bias != 0:
+            add_row(gate, op.bias, gate, 2 * op.k)
         swiglu_row(gate, gate + 4 * op.k, scratch + op.row_stride * i, op.k)
+    return scratch
+
+
+@native
+def _geglu_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
+    for i in range(count):
+        gate = op.x + op.x_stride * (row + i)
+        if op.bias != 0:
+            add_row(gate, op.bias, gate, 2 * op.k)
+        geglu_row(gate, gate + 4 * op.k, scratch + op.row_stride * i, op.k)
     return scratch
 
 
@@ -132,6 +160,11 @@ def pack_swiglu(op_address: int, thread_address: int) -> int:
     return _pack(op_address, thread_address, _swiglu_rows)
 
 
+@op_function
+def pack_geglu(op_address: int, thread_address: int) -> int:
+    return _pack(op_address, thread_address, _geglu_rows)
+
+
 @dataclass(frozen=True, slots=True)
 class PlainRows:
     """x: f32[T, k] or, for the logits, f32[R, k]."""
@@ -141,6 +174,8 @@ class PlainRows:
     delta: ClassVar[None] = None
     weight: ClassVar[int] = 0
     eps: ClassVar[float] = 0.0
+    bias: ClassVar[int] = 0
+    delta_norm: ClassVar[int] = 0
 
     def function(self, is_logits: bool) -> NativeFunction:
         return pack_plain
@@ -148,15 +183,22 @@ class PlainRows:
 
 @dataclass(frozen=True, slots=True)
 class NormedRows:
-    """x, delta: f32[T, k]; weight: address of f32[k]. x += delta stays in x, except for the logits."""
+    """x, delta: f32[T, k]; weight: address of f32[k]. x += delta stays in x, except for the logits.
+
+    bias, delta_norm: addresses of f32[k] for the delta before it is added, 0 without.
+    """
 
     x: Buffer
     weight: int
     eps: float
     delta: Buffer | None = None
+    bias: int = 0
+    delta_norm: int = 0
 
     @property
     def kernel(self) -> str:
+        if self.delta_norm:
+            return "rms_norm_add_rms_norm_"
         return "add_rms_norm_" if self.delta else "rms_norm_"
 
     def function(self, is_logits: bool) -> NativeFunction:
@@ -165,17 +207,30 @@ class NormedRows:
 
 @dataclass(frozen=True, slots=True)
 class SwigluRows:
-    """x: f32[T, 2k], gates first."""
+    """x: f32[T, 2k], gates first; bias: address of f32[2k], 0 without."""
 
     x: Buffer
+    bias: int = 0
     kernel: ClassVar[str] = "swiglu_"
     delta: ClassVar[None] = None
     weight: ClassVar[int] = 0
     eps: ClassVar[float] = 0.0
+    delta_norm: ClassVar[int] = 0
 
     def function(self, is_logits: bool) -> NativeFunction:
         assert not is_logits, "the logits take no SwiGLU"
         return pack_swiglu
+
+
+class GegluRows(SwigluRows):
+    """As SwigluRows, with GELU."""
+
+    __slots__ = ()
+    kernel: ClassVar[str] = "geglu_"
+
+    def function(self, is_logits: bool) -> NativeFunction:
+        assert not is_logits, "the logits take no GeGLU"
+        return pack_geglu
 
 
 LhsRows: TypeAlias = PlainRows | NormedRows | SwigluRows
@@ -205,6 +260,8 @@ class LhsPackOp:
             "delta_stride": delta.row_bytes if delta else 0,
             "weight": rows.weight,
             "eps": rows.eps,
+            "bias": rows.bias,
+            "delta_norm": rows.delta_norm,
             "k": self.k,
             "is_logits": int(self.is_logits),
             "row_stride": rows.x.row_bytes if isinstance(rows, PlainRows) else 4 * self.k,

@@ -4,6 +4,8 @@ q, k f32[T, heads * head_dim]: the first rope_dim elements of each head are rota
 position * frequency[i]. Pairs are (2i, 2i+1) in the interleaved style (GGUF's "norm", llama), (i, i + rope_dim/2) in
 the split style ("neox").
 
+Before that Q, K and V may get a bias (Qwen 2), and each head of Q and K an RMS norm (Qwen 3, Gemma 3).
+
 K goes to f16[head_dim, 32] (transposed), V to f16[32, head_dim] of the token's block and kv head.
 """
 
@@ -17,6 +19,7 @@ from kernels.jit.function import inlined, native, op_function
 from kernels.jit.native import load, record, store, store_half
 from kernels.jit.rearrange import alternate, double_high, double_low, scatter_f16x16, swap_pairs
 from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f16x16, store_f32x16
+from kernels.ops.rms_norm import add_row, rms_norm_row
 from kernels.ops.rope_table import RopeTable
 from kernels.runtime.abi import BLOCK_TOKENS, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
@@ -49,6 +52,10 @@ ROPE_KV: Final[Record] = op_record(
         ("head_dim", "i8"),
         ("rope_dim", "i8"),
         ("split", "i8"),  # pairs (i, i + rope_dim/2) instead of (2i, 2i+1)
+        ("bias", "i8"),  # f32[(num_heads + 2 num_kv_heads) * head_dim], of q, then k, then v; 0: none
+        ("q_norm", "i8"),  # f32[head_dim], weight of the norm of each head; 0: none
+        ("k_norm", "i8"),
+        ("eps", "f4"),
     ]
 )
 
@@ -134,17 +141,27 @@ def _rope_token(op: Any, step: Any, token: int) -> None:
     head_bytes, plane_bytes = 4 * op.head_dim, ROW_BYTES * op.head_dim
 
     q = op.q + op.q_stride * token + op.q_first
+    k = op.k + op.k_stride * token + op.k_first
+    v = op.v + op.v_stride * token + op.v_first
+    if op.bias != 0:
+        k_bias = op.bias + head_bytes * op.num_heads
+        add_row(q, op.bias, q, op.head_dim * op.num_heads)
+        add_row(k, k_bias, k, op.head_dim * op.num_kv_heads)
+        add_row(v, k_bias + head_bytes * op.num_kv_heads, v, op.head_dim * op.num_kv_heads)
     q_out = op.q_out + op.q_out_stride * token + op.q_out_first
     for head in range(op.num_heads):
-        _rotate(op, q + head_bytes * head, q_out + head_bytes * head, cos, sin)
+        query = q + head_bytes * head
+        if op.q_norm != 0:
+            rms_norm_row(query, op.q_norm, query, op.head_dim, op.eps)
+        _rotate(op, query, q_out + head_bytes * head, cos, sin)
 
     slot: Any = np.int64(load(step.kv_slots + 4 * token, np.int32))
     offset = slot % BLOCK_TOKENS
     block = op.kv + 2 * plane_bytes * op.num_kv_heads * (slot // BLOCK_TOKENS)
-    k = op.k + op.k_stride * token + op.k_first
-    v = op.v + op.v_stride * token + op.v_first
     for head in range(op.num_kv_heads):
         key, plane = k + head_bytes * head, block + 2 * plane_bytes * head
+        if op.k_norm != 0:
+            rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
         _rotate(op, key, key, cos, sin)
         write_key(key, plane, offset, op.head_dim)
         write_value(v + head_bytes * head, plane + plane_bytes, offset, op.head_dim)
@@ -178,7 +195,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class RopeKvOp:
-    """kv: address of this layer of the cache. K is rotated in place; Q too, unless q_out is given."""
+    """kv: address of this layer of the cache. K is rotated in place; Q too, unless q_out is given.
+
+    bias: address of f32[all of q, then k, then v]; q_norm, k_norm: of f32[head_dim]; 0 without.
+    """
 
     name: str
     q: Columns
@@ -190,6 +210,10 @@ class RopeKvOp:
     num_kv_heads: int
     head_dim: int
     q_out: Columns | None = None
+    bias: int = 0
+    q_norm: int = 0
+    k_norm: int = 0
+    eps: float = 0.0
 
     def add(self, builder: ProgramBuilder) -> None:
         table = self.table
@@ -209,6 +233,10 @@ class RopeKvOp:
             "head_dim": self.head_dim,
             "rope_dim": table.rope_dim,
             "split": int(table.split),
+            "bias": self.bias,
+            "q_norm": self.q_norm,
+            "k_norm": self.k_norm,
+            "eps": self.eps,
         }
         width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         slot = KernelSlot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import pytest
 from kernels.cpu import detect_cpu
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
-from kernels.ops.lhs_pack import LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows
+from kernels.ops.lhs_pack import GegluRows, LhsPackOp, LhsRows, NormedRows, PlainRows, SwigluRows
 from kernels.ops.rms_norm import rms_normalise
-from kernels.ops.swiglu import swiglu
+from kernels.ops.swiglu import geglu, swiglu
 from kernels.registry import FAMILIES, family_for
 from kernels.runtime.abi import MIXED, STEP
 from kernels.runtime.executor import Executor
@@ -60,16 +60,23 @@ class PackStep:
         self._executor = Executor(self.program, num_threads)
 
     def _rows(
-        self, kind: str, builder: ProgramBuilder, weight: Floats | None = None, eps: float = 0, add: bool = False
+        self,
+        kind: str,
+        builder: ProgramBuilder,
+        weight: Floats | None = None,
+        eps: float = 0,
+        add: bool = False,
+        bias: Floats | None = None,
+        delta_norm: Floats | None = None,
     ) -> LhsRows:
+        builder.keep(weight, bias, delta_norm)
+        at_weight, at_bias, at_norm = (0 if a is None else int(a.ctypes.data) for a in (weight, bias, delta_norm))
         if kind == "plain":
             return PlainRows(self._x)
-        if kind == "swiglu":
-            return SwigluRows(self._x)
-        assert weight is not None
-        builder.keep(weight)
+        if kind in ("swiglu", "geglu"):
+            return (SwigluRows if kind == "swiglu" else GegluRows)(self._x, at_bias)
         delta: Buffer | None = self._delta if add else None
-        return NormedRows(self._x, int(weight.ctypes.data), eps, delta)
+        return NormedRows(self._x, at_weight, eps, delta, at_bias, at_norm)
 
     def __enter__(self) -> PackStep:
         return self
@@ -152,6 +159,24 @@ def test_residual_is_added_once(library: KernelLibrary) -> None:
         np.testing.assert_array_equal(step.x, x + delta)
 
 
+@pytest.mark.parametrize("is_logits", [False, True])
+def test_the_residual_has_a_bias_and_a_norm(library: KernelLibrary, is_logits: bool) -> None:
+    """x + norm(delta + bias), and each without the other."""
+    k = 96
+    x, delta, bias = random_rows(MAX_ROWS, k), random_rows(MAX_ROWS, k, 2), random_rows(1, k, 3)[0]
+    ones, delta_norm = np.ones(k, np.float32), random_rows(1, k, 4)[0]
+    for with_bias, with_norm in ((True, False), (False, True), (True, True)):
+        expected = delta + bias if with_bias else delta
+        expected = x + (rms_normalise(expected, delta_norm, 1e-6) if with_norm else expected)
+        options = {"bias": bias if with_bias else None, "delta_norm": delta_norm if with_norm else None}
+        arguments = {"weight": ones, "eps": 1e-6, "add": True, "is_logits": is_logits, **options}
+        with PackStep(library, FLOATS, x, k, "rms_norm", **arguments) as step:
+            step.delta[:] = delta
+            rows = step.run(MAX_ROWS, list(range(MAX_ROWS)) if is_logits else ()).view(np.float32)
+            np.testing.assert_allclose(step.x, x if is_logits else expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(rows.reshape(-1, k), rms_normalise(expected, ones, 1e-6), rtol=2e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("logit_rows", [[3], [0, 39], [7, 7, 2, 30, 31], list(range(40))])
 def test_sampled_rows(library: KernelLibrary, logit_rows: list[int]) -> None:
     """Gathered in their order, with the residual added, x as it was: a row may be sampled twice."""
@@ -176,6 +201,27 @@ def test_swiglu(library: KernelLibrary) -> None:
     with PackStep(library, FLOATS, x, k, "swiglu") as step:
         rows = step.run(MAX_ROWS).view(np.float32).reshape(MAX_ROWS, k)
     np.testing.assert_allclose(rows, swiglu(x), rtol=4 * 2.0**-23, atol=1e-30)
+
+
+def test_geglu(library: KernelLibrary) -> None:
+    """Near float64 with the tanh written out; large gates of either sign neither overflow nor become NaN."""
+    k = 256
+    x = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * k)).astype(np.float32)
+    x[:, :k] *= 4
+    x[3, :8] = [0, -0.0, 80, -80, 1000, -1000, 1e6, -1e6]
+    with PackStep(library, FLOATS, x, k, "geglu") as step:
+        rows = step.run(MAX_ROWS).view(np.float32).reshape(MAX_ROWS, k)
+    # The exponent's rounding grows with it, and where it is large the result is next to nothing.
+    np.testing.assert_allclose(rows, geglu(x), rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("kind", "twin"), [("swiglu", swiglu), ("geglu", geglu)])
+def test_gates_have_a_bias(library: KernelLibrary, kind: str, twin: Callable[[Floats], Floats]) -> None:
+    k = 64
+    x, bias = np.random.default_rng(5).standard_normal((2, MAX_ROWS, 2 * k)).astype(np.float32)
+    with PackStep(library, FLOATS, x, k, kind, bias=bias[0]) as step:
+        rows = step.run(MAX_ROWS).view(np.float32).reshape(MAX_ROWS, k)
+    np.testing.assert_allclose(rows, twin(x + bias[0]), rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("kind", ["plain", "rms_norm", "swiglu"])

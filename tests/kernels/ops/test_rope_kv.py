@@ -1,12 +1,14 @@
 """RoPE and the layout of the KV cache against the twin: both styles, shared and own buffers, any division of work."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from kernels.ops.rms_norm import rms_normalise
 from kernels.ops.rope_kv import Columns, RopeKvOp, rotate
-from kernels.ops.rope_table import RopeTable
+from kernels.ops.rope_table import RopeTable, Yarn
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.program import ProgramBuilder
 from tests.kernels.ops.steps import HandStep
@@ -46,8 +48,10 @@ def run_rope(
     slots: np.ndarray,
     apart: bool,
     num_threads: int,
+    bias: np.ndarray | None = None,
+    norms: np.ndarray | None = None,
 ) -> Result:
-    """`apart`: Q is written to a buffer of its own."""
+    """`apart`: Q is written to a buffer of its own. `norms`: weights of Q's norm and of K's."""
     builder = ProgramBuilder()
     buffer = builder.buffer("qkv", np.float32, qkv.shape)
     q_buffer = builder.buffer("q", np.float32, (len(qkv), shape.width))
@@ -63,6 +67,10 @@ def run_rope(
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
         q_out=Columns(q_buffer) if apart else None,
+        bias=0 if bias is None else bias.ctypes.data,
+        q_norm=0 if norms is None else norms[0].ctypes.data,
+        k_norm=0 if norms is None else norms[1].ctypes.data,
+        eps=1e-6,
     ).add(builder)
     program = builder.build()
     program.view(buffer)[:] = qkv
@@ -113,6 +121,24 @@ def test_against_the_twin(shape: Shape, rope_dim: int, split: bool, apart: bool)
     np.testing.assert_array_equal(result.qkv[:, shape.width + shape.kv_width :], v.reshape(70, -1))
 
 
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("with_norms", [False, True])
+def test_bias_and_norms_come_first(with_bias: bool, with_norms: bool) -> None:
+    shape, table = Shape(4, 2, 32), RopeTable.make(128, 32, 10_000.0, split=True)
+    qkv, positions, slots = data(shape, 20)
+    random = np.random.default_rng(7)
+    bias = random.standard_normal(qkv.shape[1]).astype(np.float32) if with_bias else None
+    norms = random.standard_normal((2, 32)).astype(np.float32) if with_norms else None
+    result = run_rope(shape, table, qkv, positions, slots, False, 2, bias, norms)
+    heads = (qkv if bias is None else qkv + bias).reshape(20, -1, 32)
+    q, k, v = np.split(heads, [4, 6], axis=1)
+    if norms is not None:
+        q, k = rms_normalise(q, norms[0], 1e-6), rms_normalise(k, norms[1], 1e-6)
+    np.testing.assert_allclose(result.q.reshape(q.shape), rotate(q, positions, table), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(result.k, rotate(k, positions, table), rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(result.v, v, rtol=2e-3, atol=1e-6)
+
+
 def test_only_the_slots_given_are_written() -> None:
     shape = Shape(2, 2, 32)
     qkv, positions, _ = data(shape, 3)
@@ -148,6 +174,24 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
         np.testing.assert_allclose(np.linalg.norm(near, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5)
         products = (near * far).sum(axis=(1, 2))
         np.testing.assert_allclose(products, products[0], rtol=1e-4)
+
+
+def test_yarn() -> None:
+    """As llama.cpp's rope_yarn, pair by pair: fast pairs as they are, slow ones divided, a ramp between."""
+    base, factor, context, rope_dim = 1e4, 4.0, 256, 32
+    table = RopeTable.make(64, rope_dim, base, True, yarn=Yarn(factor, context))
+
+    def dimension(turns: float) -> float:
+        return rope_dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    low, high = max(0, math.floor(dimension(32))), min(rope_dim - 1, math.ceil(dimension(1)))
+    for pair in range(rope_dim // 2):
+        mix = 1 - min(1, max(0, (pair - low) / max(0.001, high - low)))
+        extrapolated = 50 * base ** (-2 * pair / rope_dim)
+        angle = extrapolated / factor * (1 - mix) + extrapolated * mix
+        amplitude = 1 + 0.1 * math.log(factor)
+        np.testing.assert_allclose(table.cos[50, pair], amplitude * math.cos(angle), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(table.sin[50, pair], amplitude * math.sin(angle), rtol=1e-5, atol=1e-6)
 
 
 def test_the_table() -> None:
