@@ -30,11 +30,13 @@ from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
 from service.explain import ExplainedOp, explain
 from service.gguf.reader import GGUFFile, open_gguf
-from service.model.config import LlamaConfig, read_config
+from service.model.architectures import architecture_of
+from service.model.config import ModelConfig, StepLimits, fields_of, read_config
+from service.model.decoder import Decoder
 from service.model.kv_cache import KVCache, make_kv_cache
-from service.model.llama import StepLimits, build_llama
 from service.model.report import describe
-from service.model.weights import WeightLoader, Weights
+from service.model.tensors import TensorSource
+from service.model.weights import WeightPlanner, Weights
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
 
@@ -50,7 +52,7 @@ class GemmuleModel:
 
     name: str
     cpu: CPU
-    config: LlamaConfig
+    config: ModelConfig
     weights: Weights
     kv: KVCache
     limits: StepLimits
@@ -116,26 +118,30 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         raise SettingsError(str(error)) from error
     with ExitStack() as opened:
         file = opened.enter_context(open_gguf(path))
+        write_down = architecture_of(file.metadata)
         config = read_config(file.metadata)
         _check_context(config, settings)
         tokenizer = load_tokenizer(file.metadata)
         chat_template = load_chat_template(file.metadata, tokenizer)
         library = KernelLibrary()
         self_test = SelfTest(library)
-        weights = WeightLoader(file, config, cpu, settings.isa, self_test).load()
-        for fault in self_test.faults:
-            log.warning("%s; a lower rung takes its place", fault)
-        _check_vocabulary(file, tokenizer, weights)
         limits = StepLimits(
             max_tokens=settings.max_step_tokens,
             max_batch=settings.max_batch,
             max_context=settings.ctx or min(config.context, DEFAULT_MAX_CONTEXT),
             num_threads=settings.threads or usable_cores(),
         )
+        planner = WeightPlanner(file, cpu, settings.isa, self_test)
+        decoder = Decoder(config, fields_of(file.metadata), TensorSource(file), planner, limits)
+        write_down(decoder)
+        weights = decoder.pack()
+        for fault in self_test.faults:
+            log.warning("%s; a lower rung takes its place", fault)
+        _check_vocabulary(file, tokenizer, weights)
         kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
         attention = select_attention(rungs)
         try:
-            program = build_llama(config, weights, kv, limits, attention, library)
+            program = decoder.build(weights, kv, attention, library)
         except KernelsError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
         executor = opened.enter_context(Executor(program, limits.num_threads))
@@ -160,7 +166,7 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
     )
 
 
-def _check_context(config: LlamaConfig, settings: Settings) -> None:
+def _check_context(config: ModelConfig, settings: Settings) -> None:
     if config.context < 2:
         raise ModelFileError(f"a context of {config.context} tokens has no room for a prompt and an answer")
     if settings.ctx is not None and settings.ctx > config.context:

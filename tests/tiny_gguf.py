@@ -1,4 +1,4 @@
-"""Writes a tiny random llama model with a real byte-level BPE tokenizer. Deterministic in its arguments.
+"""Writes a tiny random model with a real byte-level BPE tokenizer. Deterministic in its arguments.
 
 Written with the official `gguf` package, so that our own reader is tested against somebody else's writer.
 """
@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -100,14 +101,29 @@ def write_tiny_gguf(
     extra_tokens: Sequence[tuple[str, gguf.TokenType]] = (),
     alignment: int | None = None,
     seed: int = 0,
+    architecture: str = "llama",
+    numbers: Mapping[str, Any] | None = None,
+    biases: Sequence[str] = (),
+    head_norms: bool = False,
+    post_norms: bool = False,
+    fused: bool = False,
+    factors: Sequence[str] = (),
 ) -> Path:
-    """A llama model whose logits have a standard deviation of about 3. Types are names of gguf.GGMLQuantizationType;
+    """A model whose logits have a standard deviation of about 3. Types are names of gguf.GGMLQuantizationType;
     the embedding's type is `weight_type` unless given, and the output's (when not tied) too; `types` gives tensors of
     the layers their own: {"attn_v": "Q8_0"}.
+
+    `numbers`: more metadata, under the architecture's prefix. `biases`: tensors of the layers that have one.
+    `head_norms`: of queries and keys; `post_norms`: of what a layer adds; `fused`: qkv in one tensor, gate and up in
+    another; `factors`: names of tensors of rope factors.
     """
     path = Path(path)
     random = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
+    for key, number in (numbers or {}).items():
+        value_type = gguf.GGUFValueType.get_type(number) if not isinstance(number, int) else gguf.GGUFValueType.UINT32
+        value_type = gguf.GGUFValueType.BOOL if isinstance(number, bool) else value_type
+        writer.add_key_value(f"{architecture}.{key}", number, value_type)
     if alignment is not None:
         writer.add_custom_alignment(alignment)
     writer.add_name("tiny")
@@ -133,8 +149,13 @@ def write_tiny_gguf(
         type_name = (types or {}).get(name.split(".")[2], weight_type)
         matrix(name, rows, columns, deviation, type_name)
 
-    def norm(name: str) -> None:
-        writer.add_tensor(name, (1 + 0.1 * random.standard_normal(embedding)).astype(np.float32))
+    def inner_with_bias(name: str, rows: int, columns: int, deviation: float) -> None:
+        inner(f"{name}.weight", rows, columns, deviation)
+        if name.split(".")[2] in biases:
+            writer.add_tensor(f"{name}.bias", (0.5 * random.standard_normal(rows)).astype(np.float32))
+
+    def norm(name: str, size: int = embedding, mean: float = 1) -> None:
+        writer.add_tensor(name, (mean * (1 + 0.1 * random.standard_normal(size))).astype(np.float32))
 
     # A row of deviation 3 / sqrt(n) against a normed row of length sqrt(n) gives logits of deviation 3.
     logit_deviation = 3 / embedding**0.5
@@ -143,16 +164,28 @@ def write_tiny_gguf(
         block = f"blk.{layer}"
         norm(f"{block}.attn_norm.weight")
         # queries and keys a little hot, so that attention is neither uniform nor a single token
-        inner(f"{block}.attn_q.weight", heads * head_dim, embedding, 1.5 / embedding**0.5)
-        inner(f"{block}.attn_k.weight", kv_heads * head_dim, embedding, 1.5 / embedding**0.5)
-        inner(f"{block}.attn_v.weight", kv_heads * head_dim, embedding, 1 / embedding**0.5)
+        if fused:
+            inner_with_bias(f"{block}.attn_qkv", (heads + 2 * kv_heads) * head_dim, embedding, 1.5 / embedding**0.5)
+        else:
+            inner_with_bias(f"{block}.attn_q", heads * head_dim, embedding, 1.5 / embedding**0.5)
+            inner_with_bias(f"{block}.attn_k", kv_heads * head_dim, embedding, 1.5 / embedding**0.5)
+            inner_with_bias(f"{block}.attn_v", kv_heads * head_dim, embedding, 1 / embedding**0.5)
+        if head_norms:
+            norm(f"{block}.attn_q_norm.weight", head_dim, 1.5)
+            norm(f"{block}.attn_k_norm.weight", head_dim, 1.5)
         # the layers outweigh the embedding in the residual stream, or a tied model would only repeat its input
-        inner(f"{block}.attn_output.weight", embedding, heads * head_dim, 2 / (heads * head_dim) ** 0.5)
+        inner_with_bias(f"{block}.attn_output", embedding, heads * head_dim, 2 / (heads * head_dim) ** 0.5)
         norm(f"{block}.ffn_norm.weight")
-        inner(f"{block}.ffn_gate.weight", ffn, embedding, 1.5 / embedding**0.5)
-        inner(f"{block}.ffn_up.weight", ffn, embedding, 1.5 / embedding**0.5)
-        inner(f"{block}.ffn_down.weight", embedding, ffn, 2 / ffn**0.5)
+        if not fused:
+            inner_with_bias(f"{block}.ffn_gate", ffn, embedding, 1.5 / embedding**0.5)
+        inner_with_bias(f"{block}.ffn_up", 2 * ffn if fused else ffn, embedding, 1.5 / embedding**0.5)
+        inner_with_bias(f"{block}.ffn_down", embedding, ffn, 2 / ffn**0.5)
+        if post_norms:
+            norm(f"{block}.post_attention_norm.weight", mean=4)
+            norm(f"{block}.post_ffw_norm.weight", mean=4)
     norm("output_norm.weight")
+    for name in factors:
+        writer.add_tensor(f"{name}.weight", (1 + 7 * random.random((rope_dim or head_dim) // 2)).astype(np.float32))
     if not tied:
         matrix("output.weight", num_tokens, embedding, logit_deviation, output_type or weight_type)
     writer.write_header_to_file()

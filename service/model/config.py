@@ -1,6 +1,7 @@
-"""The numbers of a llama architecture, read from GGUF metadata and checked before anyone trusts them.
+"""The sizes of a decoder-only transformer, read from GGUF metadata and checked before anyone trusts them.
 
-Source of the keys: the GGUF specification, "LLM" section.
+What only one architecture knows (windows, soft caps) is read by its own file. Source of the keys: the GGUF
+specification, "LLM" section.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.errors import ModelFileError
+from service.model.fields import MAX_SIZE, ArchitectureFields
 
-ARCHITECTURES = ("llama",)
+__all__ = ["MAX_SIZE", "ModelConfig", "StepLimits", "read_config"]
+
 LANES = 16  # of the vectors that rows are computed in
-MAX_SIZE = 1 << 20  # of any dimension; far above every model, far below what overflows
 
 
 @dataclass(frozen=True, slots=True)
-class LlamaConfig:
-    """Sizes of a decoder-only transformer with RMSNorm, rotary positions, grouped queries and SwiGLU."""
+class ModelConfig:
+    """Sizes that every architecture has: RMSNorm, rotary positions, grouped queries, a gated feed-forward part."""
 
     name: str
     num_layers: int
@@ -40,33 +42,41 @@ class LlamaConfig:
         return self.num_kv_heads * self.head_dim
 
 
-def read_config(metadata: Mapping[str, object]) -> LlamaConfig:
+@dataclass(frozen=True, slots=True)
+class StepLimits:
+    """What the buffers are sized for."""
+
+    max_tokens: int
+    max_batch: int
+    max_context: int
+    num_threads: int
+
+
+def fields_of(metadata: Mapping[str, object]) -> ArchitectureFields:
+    return ArchitectureFields(metadata, f"{metadata.get('general.architecture')}.")
+
+
+def read_config(metadata: Mapping[str, object]) -> ModelConfig:
     """Raises ModelFileError for a missing key, a wrong type, or sizes that contradict each other."""
-    architecture = metadata.get("general.architecture")
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(ARCHITECTURES)
-        raise ModelFileError(f"general.architecture is {str(architecture)[:64]!r}; supported are {known}")
-    read = _Reader(metadata, f"{architecture}.")
+    read = fields_of(metadata)
     num_heads = read.size("attention.head_count")
     embedding = read.size("embedding_length")
     num_kv_heads = read.size("attention.head_count_kv", default=num_heads)
     if num_heads % num_kv_heads:
         raise ModelFileError(f"{num_heads} query heads cannot share {num_kv_heads} key-value heads evenly")
-    if "llama.attention.key_length" not in metadata and embedding % num_heads:
+    if not read.has("attention.key_length") and embedding % num_heads:
         raise ModelFileError(f"an embedding of {embedding} cannot be divided among {num_heads} heads")
     head_dim = read.size("attention.key_length", default=embedding // num_heads)
     feed_forward = read.size("feed_forward_length")
     for what, size in (("embedding_length", embedding), ("head size", head_dim), ("feed_forward_length", feed_forward)):
         if size % LANES:
-            raise ModelFileError(f"{architecture}: {what} is {size}; it has to be a multiple of {LANES}")
+            raise ModelFileError(f"{read.architecture}: {what} is {size}; it has to be a multiple of {LANES}")
     if read.size("attention.value_length", default=head_dim) != head_dim:
         raise ModelFileError("keys and values of different lengths are not supported")
     rope_dim = read.size("rope.dimension_count", default=head_dim)
     if rope_dim > head_dim or rope_dim % 2:
         raise ModelFileError(f"rope.dimension_count is {rope_dim}; it has to be even and at most {head_dim}")
-    if read.text("rope.scaling.type", default="none") not in ("none", ""):
-        raise ModelFileError(f"rope scaling {read.text('rope.scaling.type', default='')!r} is not supported")
-    return LlamaConfig(
+    return ModelConfig(
         name=str(metadata.get("general.name", "model"))[:256],
         num_layers=read.size("block_count"),
         embedding=embedding,
@@ -79,30 +89,3 @@ def read_config(metadata: Mapping[str, object]) -> LlamaConfig:
         norm_eps=read.number("attention.layer_norm_rms_epsilon", least=1e-12, most=1.0),
         rope_base=read.number("rope.freq_base", least=1.0, most=1e12, default=10000.0),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    metadata: Mapping[str, object]
-    prefix: str
-
-    def size(self, key: str, default: int | None = None, most: int = MAX_SIZE) -> int:
-        value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-            raise ModelFileError(f"{self.prefix}{key} is {str(value)[:64]}; it has to be an integer from 1 to {most}")
-        return value
-
-    def number(self, key: str, least: float, most: float, default: float | None = None) -> float:
-        value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            raise ModelFileError(f"{self.prefix}{key} is {str(value)[:64]}; it has to lie from {least} to {most}")
-        return float(value)
-
-    def text(self, key: str, default: str) -> str:
-        return str(self._value(key, default))[:64]
-
-    def _value(self, key: str, default: object) -> object:
-        value = self.metadata.get(self.prefix + key, default)
-        if value is None:
-            raise ModelFileError(f"the metadata lacks {self.prefix}{key}")
-        return value

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.errors import SettingsError
-from service.model.config import LlamaConfig
+from service.model.config import ModelConfig
 from service.model.memory import anonymous
 
 ELEMENT_BYTES = 2  # f16
@@ -55,7 +55,7 @@ class KVCache:
         return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
 
 
-def make_kv_cache(config: LlamaConfig, context: int, max_batch: int, wish_bytes: int | None) -> KVCache:
+def make_kv_cache(config: ModelConfig, context: int, max_batch: int, wish_bytes: int | None) -> KVCache:
     """As many blocks as the budget holds, but no more than `max_batch` whole contexts need.
 
     Without a wish the budget is a quarter of the usable memory, and at least one whole context. Raises SettingsError

@@ -5,16 +5,15 @@ from __future__ import annotations
 from kernels.attention.variants import AttentionVariant
 from kernels.cpu import CPU
 from kernels.runtime.abi import BLOCK_TOKENS
-from service.model.config import LlamaConfig
+from service.model.config import ModelConfig, StepLimits
 from service.model.kv_cache import KVCache
-from service.model.llama import StepLimits
 from service.model.weights import PackedMatrix, Weights
 
 MIB = 1 << 20
 
 
 def describe(
-    cpu: CPU, config: LlamaConfig, weights: Weights, kv: KVCache, limits: StepLimits, attention: AttentionVariant
+    cpu: CPU, config: ModelConfig, weights: Weights, kv: KVCache, limits: StepLimits, attention: AttentionVariant
 ) -> list[str]:
     """CPU, features, threads, model, KV cache, then one line per op with its micro-kernels and why."""
     shown = sorted(cpu.features & attention.rung.needs | _rung_features(weights))
@@ -28,16 +27,8 @@ def describe(
         f"kv       {layout.num_blocks} blocks of {BLOCK_TOKENS} tokens, up to {layout.num_bytes / MIB:.0f} MiB; "
         f"context {limits.max_context}{f' of {config.context}' if config.context > limits.max_context else ''}",
     ]
-    layer = weights.layers[0]
-    groups = {
-        "attn_qkv": layer.qkv,
-        "attn_output": layer.attention_output,
-        "ffn_gate_up": layer.gate_up,
-        "ffn_down": layer.down,
-        "output": weights.output,
-    }
-    for name, matrices in groups.items():
-        lines += [_matmul_line(name, packed) for packed in matrices]
+    for name in weights.ops():
+        lines += [_matmul_line(name, packed) for packed in weights.of(name)[0]]
     tile = attention.tile(head_dim)
     decode = attention.decode_tile(head_dim, config.num_heads // config.num_kv_heads)
     lines.append(f"op {'attention':<12} prefill {tile.name}, decode {decode.name} ({attention.rung.name})")

@@ -14,8 +14,11 @@ from kernels.registry import family_for
 from service.errors import ModelFileError
 from service.gguf.reader import open_gguf
 from service.gguf.types import GGMLType
-from service.model.config import read_config
-from service.model.weights import WeightLoader, Weights
+from service.model.architectures import architecture_of
+from service.model.config import StepLimits, fields_of, read_config
+from service.model.decoder import Decoder
+from service.model.tensors import TensorSource
+from service.model.weights import WeightPlanner, Weights
 from tests.service.model.patched_gguf import patched, renamed, shaped, typed, value
 
 PathOf = Callable[..., Path]
@@ -25,7 +28,11 @@ NAMES = [f"blk.1.{name}.weight" for name in (*MATRICES, "attn_norm", "ffn_norm")
 
 def load(path: Path, isa: str | None = None) -> Weights:
     with open_gguf(path) as file:
-        return WeightLoader(file, read_config(file.metadata), detect_cpu(), isa).load()
+        limits = StepLimits(max_tokens=8, max_batch=1, max_context=64, num_threads=1)
+        planner = WeightPlanner(file, detect_cpu(), isa)
+        decoder = Decoder(read_config(file.metadata), fields_of(file.metadata), TensorSource(file), planner, limits)
+        architecture_of(file.metadata)(decoder)
+        return decoder.pack()
 
 
 def refusal(path: Path) -> str:
@@ -40,8 +47,8 @@ def refusal(path: Path) -> str:
 
 def test_what_is_right_is_loaded(tiny_gguf_of: PathOf) -> None:
     weights = load(tiny_gguf_of(weight_type="Q4_1", tied=False))
-    assert len(weights.layers) == 2
-    assert sum(len(layer.qkv) for layer in weights.layers) == 2  # query, key and value stand side by side
+    assert weights.ops() == ("attn_qkv", "attn_output", "ffn_gate_up", "ffn_down", "output")
+    assert [len(matrices) for matrices in weights.of("attn_qkv")] == [1, 1]  # query, key and value stand side by side
     assert [packed.matrix.n for packed in weights.output] == [379]
     assert weights.packed_bytes >= sum(packed.matrix.source_bytes for packed in weights.matrices())
 
@@ -85,8 +92,8 @@ def test_own_output_of_another_vocabulary(tiny_gguf_of: PathOf, tmp_path: Path) 
         ("llama.attention.key_length", 32, "values of different lengths"),
         ("llama.feed_forward_length", 128, "blk.0.ffn_gate.weight"),
         ("llama.embedding_length", 96, "token_embd.weight"),
-        ("llama.block_count", 3, "blk.2.attn_q.weight is missing"),
-        ("llama.block_count", 1 << 20, "blk.2.attn_q.weight is missing"),
+        ("llama.block_count", 3, "blk.2.attn_norm.weight is missing"),
+        ("llama.block_count", 1 << 20, "blk.2.attn_norm.weight is missing"),
     ],
 )
 def test_metadata_that_contradict_the_tensors(
@@ -127,9 +134,8 @@ def test_every_type_that_is_read_has_micro_kernels_and_an_embedding(ggml_type: G
 @pytest.mark.parametrize("types", [{"attn_v": "Q8_0"}, {"attn_k": "Q5_1", "ffn_up": "Q4_1"}])
 def test_mixed_types_read_one_lhs(tiny_gguf_of: PathOf, types: dict[str, str]) -> None:
     weights = load(tiny_gguf_of(weight_type="Q5_0", types=types))
-    for layer in weights.layers:
-        for group in (layer.qkv, layer.gate_up):
-            assert len({packed.matrix.choice.gemm.lhs for packed in group}) == 1
+    for group in (*weights.of("attn_qkv"), *weights.of("ffn_gate_up")):
+        assert len({packed.matrix.choice.gemm.lhs for packed in group}) == 1
 
 
 @pytest.mark.parametrize("types", [{"attn_v": "F16"}, {"attn_q": "F32"}, {"ffn_up": "BF16"}])
