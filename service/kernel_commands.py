@@ -61,6 +61,34 @@ def explain(
             print(line)
 
 
+@kernels_app.command("bench")
+def bench(
+    contains: Annotated[str, typer.Option("--filter", help="Only names that contain this.")] = "qsi4c32",
+    m: Annotated[int, typer.Option("-m", "--m", min=2, help="Rows of a GEMM; a GEMV has one.")] = 512,
+    n: Annotated[int, typer.Option("-n", "--n", min=1, help="Columns.")] = 2048,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Inner dimension.")] = 2048,
+    threads: Annotated[int, typer.Option("-t", "--threads", min=1, help="Threads of the team.")] = 1,
+    rounds: Annotated[int, typer.Option("-r", "--rounds", min=1, help="Rounds; medians are shown.")] = 5,
+    json: Annotated[bool, typer.Option("--json", help="A list of rows.")] = False,
+) -> None:
+    """Micro-kernels of this CPU: GOP/s and GB/s, what pipes and memory allow at most, and NumPy's f32 product.
+
+    CEILING is GOP/s of the kernel's own hot loop without its loads (x86), READ is GB/s of plain vector loads over the
+    same memory (GEMV), X NUMPY how many times faster than NumPy's BLAS. All are measured in turn. GB/S counts the
+    file's own bytes of the weights; a GEMV's come from memory.
+    """
+    from service.kernel_bench.measure import run_bench
+    from service.kernel_bench.report import as_json, lines
+    from service.kernel_bench.shape import Shape
+
+    rows = run_bench(contains, Shape(m, n, k), threads, rounds)
+    if json:
+        print(as_json(list(rows)))
+    else:
+        for line in lines(rows):
+            print(line, flush=True)
+
+
 @kernels_app.command("asm")
 def asm(
     name: Annotated[str, typer.Argument(help="A micro-kernel's name, or a part that only one name has.")],

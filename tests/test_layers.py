@@ -15,7 +15,14 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 LAYERS = (
     ("service.cli",),
     ("service.kernel_commands",),
-    ("service.app", "service.bench", "service.explain_steps", "service.kernel_assembly", "service.kernel_list"),
+    (
+        "service.app",
+        "service.bench",
+        "service.explain_steps",
+        "service.kernel_assembly",
+        "service.kernel_bench",
+        "service.kernel_list",
+    ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),
     ("service.explain", "service.generate", "service.metrics"),
     ("service.engine",),

@@ -27,7 +27,14 @@ def gemmule(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["serve"], ["pull"], ["bench"], ["kernels"], *(["kernels", name] for name in ("list", "explain", "asm"))],
+    [
+        [],
+        ["serve"],
+        ["pull"],
+        ["bench"],
+        ["kernels"],
+        *(["kernels", name] for name in ("list", "explain", "bench", "asm")),
+    ],
 )
 def test_every_command_has_help(command: list[str]) -> None:
     result = gemmule(*command, "--help")
