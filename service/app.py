@@ -198,7 +198,10 @@ class Service:
     def _open(self, model: LoadedModel) -> None:
         settings = self._settings
         limits = SchedulerLimits(
-            max_context=model.max_context, max_batch=settings.max_batch, token_budget=settings.max_step_tokens
+            max_context=model.max_context,
+            max_batch=settings.max_batch,
+            token_budget=settings.max_step_tokens,
+            shares_prefixes=settings.prefix_cache,
         )
         self._engine = engine = EngineClient(
             Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),

@@ -97,6 +97,13 @@ def serve(
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
+    prefix_cache: Annotated[
+        bool | None,
+        typer.Option(
+            "--prefix-cache/--no-prefix-cache",
+            help="Keep the KV blocks of past prompts and answers, for those that begin alike.",
+        ),
+    ] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
     cache: Cache = None,
     max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,

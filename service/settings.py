@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503."
     )
+    prefix_cache: bool = Field(
+        default=True, description="Keep the KV blocks of past prompts and answers, for those that begin alike."
+    )
     isa: str | None = Field(default=None, description="Best rung of the ISA ladder to use, e.g. neon_dotprod.")
     cache: Path | None = Field(
         default=None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule)."

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.engine.block_tables import PrefixStats
 from service.engine.loop import EngineLoop
 from service.engine.observer import EngineObserver, NoObserver
 from service.engine.report import Abort, Add, Command, Occupancy, StepReport, Stop
@@ -30,6 +31,9 @@ class EngineStats:
     num_running: int
     num_used_blocks: int
     num_blocks: int
+    num_cached_blocks: int
+    """Free ones whose contents can still be found."""
+    prefixes: PrefixStats
     heartbeat_age_s: float
     """Since the engine thread last came round: about as long as a step, or up to `idle_wake_s` when it is idle."""
     is_alive: bool
@@ -128,6 +132,8 @@ class EngineClient:
             num_running=self._occupancy.num_running,
             num_used_blocks=self._occupancy.num_used_blocks,
             num_blocks=self._scheduler.num_blocks,
+            num_cached_blocks=self._occupancy.num_cached_blocks,
+            prefixes=self._occupancy.prefixes,
             heartbeat_age_s=self._clock() - self._loop.heartbeat_s,
             is_alive=self._thread.is_alive(),
             idle_s=self._loop.idle_s,

@@ -171,16 +171,21 @@ class EngineLoop:
         else:
             gaps_s.append(now_s - sequence.last_token_s)
         sequence.last_token_s = now_s
-        self._events.append((sequence.id, TokenEvent((token,), reason, output.is_complete)))
+        num_cached = sequence.num_cached_tokens or 0
+        self._events.append((sequence.id, TokenEvent((token,), reason, output.is_complete, num_cached)))
         if reason is not None:
             self._finished.append(timings_of(sequence, reason, now_s))
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: GemmuleError | None) -> None:
-        self._events.append((sequence.id, TokenEvent((), reason, error=error)))
+        num_cached = sequence.num_cached_tokens or 0
+        self._events.append((sequence.id, TokenEvent((), reason, num_cached_tokens=num_cached, error=error)))
         self._finished.append(timings_of(sequence, reason, self._clock()))
 
     def _report(self, step: StepTimings | None) -> None:
-        occupancy = Occupancy(self._scheduler.num_running, self._scheduler.num_used_blocks)
+        scheduler = self._scheduler
+        occupancy = Occupancy(
+            scheduler.num_running, scheduler.num_used_blocks, scheduler.num_cached_blocks, scheduler.prefix_stats
+        )
         self._post(StepReport(occupancy, tuple(self._events), tuple(self._finished), step))
         self._events.clear()
         self._finished.clear()

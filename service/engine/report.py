@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.engine.block_tables import NO_PREFIXES, PrefixStats
 from service.engine.observer import RequestTimings, StepTimings
 from service.engine.request import Request, TokenEvent
 
@@ -31,6 +32,8 @@ class Occupancy:
 
     num_running: int = 0
     num_used_blocks: int = 0
+    num_cached_blocks: int = 0
+    prefixes: PrefixStats = NO_PREFIXES
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,5 +126,7 @@ class TokenEvent:
     finish_reason: FinishReason | None = None
     is_complete: bool = False
     """With STOP: the last token is a part of the output, which a finished constraint has ended."""
+    num_cached_tokens: int = 0
+    """Prompt tokens that were found in the KV cache."""
     error: GemmuleError | None = None
     """Why the engine ended it: set with ERROR, and with an ABORT that the caller did not ask for."""

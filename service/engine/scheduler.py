@@ -5,7 +5,8 @@ prefill chunks, so a long prompt never stops the others. One order rules everyth
 where a level of priority counts as `PRIORITY_STEP_S` seconds of waiting. Nobody starves: whoever comes late enough
 comes after.
 
-A sequence gets the blocks of all its tokens when it is admitted and one more whenever decoding fills the last. When
+A sequence gets the blocks of all its tokens when it is admitted, those of a prefix that is cached as they are, and one
+more whenever decoding fills the last. When
 none is free, the running sequence of the highest rank gives all its blocks back and waits to be computed again
 (preemption by recompute; the runner guarantees the same tokens). The lowest rank can always take what it needs, and no
 request is accepted that could not run alone, so every step makes progress.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from kernels.runtime.abi import BLOCK_TOKENS
+from service.engine.block_tables import BlockTables, PrefixStats
 from service.engine.blocks import BlockPool
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken
@@ -37,6 +39,8 @@ class SchedulerLimits:
     """Sequences that run at the same time."""
     token_budget: int = 512
     """Tokens in one step."""
+    shares_prefixes: bool = True
+    """Sequences that begin alike share the blocks of that."""
 
     def __post_init__(self) -> None:
         assert self.max_context >= 2, self.max_context
@@ -57,6 +61,7 @@ class Output:
 class Scheduler:
     def __init__(self, pool: BlockPool, limits: SchedulerLimits, eos_ids: Iterable[int] = ()) -> None:
         self._pool = pool
+        self._tables = BlockTables(pool, shares=limits.shares_prefixes)
         self._limits = limits
         self._eos_ids = frozenset(eos_ids)
         # Both in the order of rank. A waiting sequence holds no blocks.
@@ -88,6 +93,14 @@ class Scheduler:
     @property
     def num_used_blocks(self) -> int:
         return self._pool.num_used
+
+    @property
+    def num_cached_blocks(self) -> int:
+        return self._pool.num_cached
+
+    @property
+    def prefix_stats(self) -> PrefixStats:
+        return self._tables.stats
 
     @property
     def has_work(self) -> bool:
@@ -126,14 +139,14 @@ class Scheduler:
             for sequence in sequences:
                 if sequence.id == request_id:
                     sequences.remove(sequence)
-                    self._release(sequence)
+                    self._tables.release(sequence)
                     return sequence
         return None
 
     def abort_all(self) -> list[Sequence]:
         ended = [*self._running, *self._waiting]
         for sequence in ended:
-            self._release(sequence)
+            self._tables.release(sequence)
         self._running.clear()
         self._waiting.clear()
         return ended
@@ -151,8 +164,11 @@ class Scheduler:
             if budget == 0:
                 break
             if not sequence.block_table:
+                # For a prefix that is being computed it waits a few steps at most, and keeps nobody else.
+                if not may_admit or self._tables.must_wait(sequence):
+                    continue
                 # The head of the queue is never overtaken: else large prompts would starve behind small ones.
-                may_admit = may_admit and self._can_admit(sequence)
+                may_admit = self._can_admit(sequence)
                 if not may_admit:
                     continue
                 self._admit(sequence)
@@ -170,13 +186,14 @@ class Scheduler:
         for chunk in plan.chunks:
             sequence = chunk.sequence
             sequence.num_computed += chunk.num_tokens
+            self._tables.publish(sequence)
             if not chunk.samples:
                 continue
             token = next(tokens)
             output = self._take(sequence, token)
             if output.finish_reason is not None:
                 self._running.remove(sequence)
-                self._release(sequence)
+                self._tables.release(sequence, is_spoilt=isinstance(token, FailedRow))
             outputs.append(output)
         assert next(tokens, None) is None, "more tokens than rows that sample"
         return outputs
@@ -186,12 +203,13 @@ class Scheduler:
         failed = [chunk.sequence for chunk in plan.chunks]
         for sequence in failed:
             self._running.remove(sequence)
-            self._release(sequence)
+            self._tables.release(sequence)
         return failed
 
     def check(self) -> None:
         """Assert that no block is lost and both orders are kept."""
         self._pool.check(sequence.block_table for sequence in self._running)
+        self._tables.check()
         for sequences in (self._running, self._waiting):
             assert sequences == sorted(sequences, key=_rank), "out of order"
         assert all(not s.block_table and s.num_computed == 0 for s in self._waiting), "who waits holds nothing"
@@ -214,24 +232,19 @@ class Scheduler:
 
     def _preempt(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self._release(sequence)
+        self._tables.release(sequence)
         sequence.num_preemptions += 1
         insort(self._waiting, sequence, key=_rank)
 
     def _can_admit(self, sequence: Sequence) -> bool:
         # Beyond its own tokens, leave every running sequence a block to grow: else the newcomer, who computes a whole
         # prompt, is the first to be preempted.
-        return self._pool.can_allocate(sequence.num_missing_blocks + len(self._running))
+        return self._tables.can_admit(sequence, num_reserved=len(self._running))
 
     def _admit(self, sequence: Sequence) -> None:
         self._waiting.remove(sequence)
         insort(self._running, sequence, key=_rank)
-        sequence.block_table = self._pool.allocate(sequence.num_missing_blocks)
-
-    def _release(self, sequence: Sequence) -> None:
-        self._pool.free(sequence.block_table)
-        sequence.block_table = []
-        sequence.num_computed = 0
+        self._tables.admit(sequence)
 
     def _take(self, sequence: Sequence, token: SampledToken | FailedRow) -> Output:
         if isinstance(token, FailedRow):

@@ -10,14 +10,17 @@ class Sequence:
     """State of one request inside the engine thread, which alone may touch it."""
 
     __slots__ = (
+        "block_keys",
         "block_table",
         "edits",
         "end_ids",
         "first_token_s",
         "last_token_s",
         "max_tokens",
+        "num_cached_tokens",
         "num_computed",
         "num_preemptions",
+        "num_published",
         "prefill_chunks",
         "rank",
         "request",
@@ -51,6 +54,12 @@ class Sequence:
         self.num_computed = 0
         """Tokens whose keys and values are in the cache."""
         self.block_table: list[int] = []
+        self.block_keys: list[bytes] = []
+        """Of its full blocks, as far as anybody has asked; see service.engine.block_keys."""
+        self.num_published = 0
+        """Blocks of its table which others can find."""
+        self.num_cached_tokens: int | None = None
+        """Prompt tokens that were found computed when it was first admitted. None: it has not been."""
         self.num_preemptions = 0
         # Times by the engine's clock, kept by the loop: first planned, first output token, latest output token.
         self.scheduled_s: float | None = None

@@ -22,6 +22,7 @@ class TokenStream:
         self._tokens: list[SampledToken] = []
         self._finish_reason: FinishReason | None = None
         self._is_complete = False
+        self._num_cached_tokens = 0
         self._error: GemmuleError | None = None
         self._is_over = False
         self._is_aborted = False
@@ -33,6 +34,7 @@ class TokenStream:
         self._tokens += event.tokens
         self._finish_reason = event.finish_reason
         self._is_complete = event.is_complete
+        self._num_cached_tokens = event.num_cached_tokens
         self._error = event.error
         self._wake.set()
 
@@ -63,7 +65,9 @@ class TokenStream:
         if self._is_over:
             raise StopAsyncIteration
         self._wake.clear()
-        event = TokenEvent(tuple(self._tokens), self._finish_reason, self._is_complete, self._error)
+        event = TokenEvent(
+            tuple(self._tokens), self._finish_reason, self._is_complete, self._num_cached_tokens, self._error
+        )
         self._tokens.clear()
         if self._finish_reason is not None:
             self.close()

@@ -30,6 +30,8 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     """Every token that was generated, with those that give no text: end of text, stop strings."""
+    cached_tokens: int = 0
+    """Prompt tokens that were found in the KV cache and not computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class TextAssembler:
             return None
         token_ids = tuple(self._token_ids)
         self._token_ids.clear()
-        return TextEvent(text, released, reason, Usage(self._num_prompt_tokens, self._num_tokens), token_ids)
+        usage = Usage(self._num_prompt_tokens, self._num_tokens, event.num_cached_tokens)
+        return TextEvent(text, released, reason, usage, token_ids)
 
     def _take(self, token: SampledToken) -> str:
         text = self._detokenizer.push(token.id)

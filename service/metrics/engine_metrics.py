@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from service.engine.client import EngineStats
@@ -97,7 +97,7 @@ class EngineMetrics:
 
 
 class EngineCollector(Collector):
-    """Gauges read from the engine at each scrape; none before there is an engine."""
+    """Gauges and counters read from the engine at each scrape; none before there is an engine."""
 
     def __init__(self, stats: Callable[[], EngineStats | None]) -> None:
         self._stats = stats
@@ -110,8 +110,18 @@ class EngineCollector(Collector):
             ("gemmule_requests_running", "Requests that take part in steps.", stats.num_running),
             ("gemmule_requests_waiting", "Requests that wait for their first step.", stats.num_queued),
             ("gemmule_kv_blocks_used", "KV cache blocks held by sequences.", stats.num_used_blocks),
+            ("gemmule_kv_blocks_cached", "Free KV cache blocks that can be found again.", stats.num_cached_blocks),
             ("gemmule_kv_blocks_capacity", "KV cache blocks in all.", stats.num_blocks),
             ("gemmule_engine_heartbeat_age_seconds", "Since the engine thread last came round.", stats.heartbeat_age_s),
             ("gemmule_engine_alive", "Whether the engine thread runs.", stats.is_alive),
         ):
             yield GaugeMetricFamily(name, text, value=float(value))
+        for name, text, value in (
+            (
+                "gemmule_prefix_cache_queries",
+                "Prompt tokens looked up in the KV cache.",
+                stats.prefixes.num_queried_tokens,
+            ),
+            ("gemmule_prefix_cache_hits", "Prompt tokens found in the KV cache.", stats.prefixes.num_hit_tokens),
+        ):
+            yield CounterMetricFamily(name, text, value=float(value))

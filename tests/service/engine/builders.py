@@ -1,6 +1,7 @@
 """Requests and schedulers, of which a test says only what it is about, and how to read a stream."""
 
 from itertools import count
+from typing import Any
 
 from service.engine.blocks import BlockPool
 from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
@@ -21,9 +22,14 @@ def request(
 
 
 def scheduler(
-    num_blocks: int = 64, *, max_context: int = 1024, max_batch: int = 4, token_budget: int = 64
+    num_blocks: int = 64,
+    *,
+    max_context: int = 1024,
+    max_batch: int = 4,
+    token_budget: int = 64,
+    **more: Any,
 ) -> Scheduler:
-    limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget)
+    limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget, **more)
     return Scheduler(BlockPool(num_blocks), limits, eos_ids={EOS})
 
 

@@ -19,9 +19,17 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_context=st.integers(2, 400),
         max_batch=st.integers(1, 6),
         spare_budget=st.integers(0, 70),
+        shares_prefixes=st.booleans(),
     )
-    def build(self, num_blocks: int, max_context: int, max_batch: int, spare_budget: int) -> None:
-        limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=max_batch + spare_budget)
+    def build(
+        self, num_blocks: int, max_context: int, max_batch: int, spare_budget: int, shares_prefixes: bool
+    ) -> None:
+        limits = SchedulerLimits(
+            max_context=max_context,
+            max_batch=max_batch,
+            token_budget=max_batch + spare_budget,
+            shares_prefixes=shares_prefixes,
+        )
         self.pool = BlockPool(num_blocks)
         self.engine = Scheduler(self.pool, limits)
         self.runner = FakeRunner()
@@ -36,16 +44,32 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority=st.integers(-2, 2),
         temperature=st.sampled_from([0.0, 1.0]),
         waited_s=st.floats(0, 30),
+        num_common=st.integers(0, 150),
+        salt=st.sampled_from(["", "a"]),
     )
-    def add(self, num_prompt: int, max_tokens: int | None, priority: int, temperature: float, waited_s: float) -> None:
+    def add(
+        self,
+        num_prompt: int,
+        max_tokens: int | None,
+        priority: int,
+        temperature: float,
+        waited_s: float,
+        num_common: int,
+        salt: str,
+    ) -> None:
         self.num_added += 1
         self.now_s += waited_s
         request = Request(
             id=f"r{self.num_added}",
-            prompt_ids=tuple((self.num_added * 7 + position) % 256 for position in range(num_prompt)),
+            # All begin alike, each for a while.
+            prompt_ids=tuple(
+                (position + (self.num_added * 7 if position >= num_common else 0)) % 256
+                for position in range(num_prompt)
+            ),
             sampling=SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=self.num_added),
             arrival_s=self.now_s,
             priority=priority,
+            cache_salt=salt,
         )
         try:
             self.engine.add(request, seed=self.num_added)
@@ -117,6 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _plan(self) -> StepPlan:
         plan = self.engine.plan()
         event(f"preempts: {plan.num_preempted > 0}")
+        event(f"shares: {self.engine.prefix_stats.num_hit_tokens > 0}")
         limits = self.engine.limits
         assert 1 <= plan.num_tokens <= limits.token_budget
         ids = [chunk.sequence.id for chunk in plan.chunks]
@@ -150,7 +175,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if output.finish_reason is not None:
             assert output.finish_reason is FinishReason.LENGTH
             assert len(heard) == output.sequence.max_tokens
-            assert heard == self.runner.expected_tokens(request, len(heard)), "preemption changed the tokens"
+            assert heard == self.runner.expected_tokens(request, len(heard)), "preemption or sharing changed the tokens"
             del self.open[request.id]
 
 

@@ -34,6 +34,7 @@ async def test_plain_response() -> None:
             "prompt_tokens": NUM_PROMPT_TOKENS,
             "completion_tokens": 7,
             "total_tokens": NUM_PROMPT_TOKENS + 7,
+            "prompt_tokens_details": {"cached_tokens": 0},
         },
     }
 
@@ -50,7 +51,12 @@ async def test_stream(include_usage: bool) -> None:
     head: dict[str, object] = {"object": "chat.completion.chunk", "created": CREATED_S, "model": MODEL}
     if include_usage:
         usage = chunks.pop()
-        counts = {"prompt_tokens": NUM_PROMPT_TOKENS, "completion_tokens": 7, "total_tokens": NUM_PROMPT_TOKENS + 7}
+        counts = {
+            "prompt_tokens": NUM_PROMPT_TOKENS,
+            "completion_tokens": 7,
+            "total_tokens": NUM_PROMPT_TOKENS + 7,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
         assert usage == {**head, "choices": [], "usage": counts}
         head["usage"] = None
     choices = [chunk.pop("choices") for chunk in chunks]

@@ -24,7 +24,12 @@ async def test_plain_response() -> None:
         "created": CREATED_S,
         "model": MODEL,
         "choices": [{"index": 0, "text": "Hello!", "logprobs": None, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 7, "completion_tokens": 7, "total_tokens": 14},
+        "usage": {
+            "prompt_tokens": 7,
+            "completion_tokens": 7,
+            "total_tokens": 14,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        },
     }
 
 
@@ -33,7 +38,12 @@ async def test_sixteen_tokens_if_max_tokens_is_not_given() -> None:
         body = (await client.post(PATH, json={"prompt": "a"})).json()
     assert body["choices"][0]["finish_reason"] == "length"
     assert len(body["choices"][0]["text"]) == 16
-    assert body["usage"] == {"prompt_tokens": 2, "completion_tokens": 16, "total_tokens": 18}
+    assert body["usage"] == {
+        "prompt_tokens": 2,
+        "completion_tokens": 16,
+        "total_tokens": 18,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
 
 
 @pytest.mark.parametrize("include_usage", [False, True])
@@ -51,7 +61,12 @@ async def test_stream(include_usage: bool) -> None:
         assert usage == {
             **head,
             "choices": [],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 7, "total_tokens": 14},
+            "usage": {
+                "prompt_tokens": 7,
+                "completion_tokens": 7,
+                "total_tokens": 14,
+                "prompt_tokens_details": {"cached_tokens": 0},
+            },
         }
         head["usage"] = None
     choices = [chunk.pop("choices") for chunk in chunks]
@@ -94,7 +109,12 @@ async def test_several_prompts_are_choices_in_order(stream: bool) -> None:
             assert [choice["index"] for choice in body["choices"]] == [0, 1, 2]
             texts = [choice["text"] for choice in body["choices"]]
     assert texts == [body["choices"][0]["text"] for body in alone]
-    assert usage == {"prompt_tokens": 9, "completion_tokens": 24, "total_tokens": 33}
+    assert usage == {
+        "prompt_tokens": 9,
+        "completion_tokens": 24,
+        "total_tokens": 33,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
 
 
 async def test_several_prompts_run_side_by_side() -> None:

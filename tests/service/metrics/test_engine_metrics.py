@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
+from service.engine.block_tables import PrefixStats
 from service.engine.client import EngineStats
 from service.engine.observer import FirstToken, RequestTimings, StepTimings
 from service.engine.plan import Phase
@@ -85,6 +86,8 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
                 num_running=running,
                 num_used_blocks=7,
                 num_blocks=64,
+                num_cached_blocks=3,
+                prefixes=PrefixStats(100, 64),
                 heartbeat_age_s=0.5,
                 is_alive=True,
                 idle_s=3.0,
@@ -94,4 +97,7 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
     assert registry.get_sample_value("gemmule_requests_waiting") == 1
     assert registry.get_sample_value("gemmule_kv_blocks_used") == 7
     assert registry.get_sample_value("gemmule_kv_blocks_capacity") == 64
+    assert registry.get_sample_value("gemmule_kv_blocks_cached") == 3
+    assert registry.get_sample_value("gemmule_prefix_cache_queries_total") == 100
+    assert registry.get_sample_value("gemmule_prefix_cache_hits_total") == 64
     assert registry.get_sample_value("gemmule_engine_alive") == 1
