@@ -84,6 +84,10 @@ class LoadedModel(Protocol):
         """Micro-kernels that failed their self-test, and so are not used."""
         ...
 
+    def explain(self) -> Sequence[Any]:
+        """service.explain.ExplainedOp of every op of a step, with what it has cost. Any thread may ask."""
+        ...
+
     def num_compilations(self) -> int:
         """Kernels compiled since the process began, at load or later. Any thread may ask."""
         ...
@@ -219,7 +223,7 @@ class Service:
         gc.freeze()
         generator = Generator(engine, model.tokenizer, model.chat_template)
         name = settings.served_name or model.name
-        self._serving.open(name, generator, engine.max_context, engine.stats, model.description())
+        self._serving.open(name, generator, engine.max_context, engine.stats, model.explain, model.description())
 
     async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:
         """The exit status: 1 if the engine failed, so that whoever restarts processes does."""

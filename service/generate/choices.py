@@ -1,11 +1,14 @@
 """The choices of one response: generations that run side by side, are read together and closed together."""
 
 import asyncio
+import builtins
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from service.errors import BadRequest
-from service.generate.generator import Generation, GenerationRequest, Generator
+from service.generate.generator import Generation, Generator
+from service.generate.request import GenerationRequest
 from service.generate.text import TextEvent
 
 
@@ -26,9 +29,15 @@ class Choices:
             raise BadRequest(f"a request called {id[:100]!r} is open already", param="request_id")
         open_requests[id] = choices.abort
         try:
+            encoded: dict[int, tuple[int, ...]] = {}
             for request in requests:
                 generator.check_max_tokens(request.sampling)
-                choices._generations.append(await generator.generate(request))
+                # Samples of one prompt share its token ids.
+                key = builtins.id(request.prompt)
+                known = encoded.get(key)
+                generation = await generator.generate(request if known is None else replace(request, prompt=known))
+                encoded[key] = generation.prompt_ids
+                choices._generations.append(generation)
         except BaseException:
             choices.close()
             raise

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -11,24 +11,13 @@ from service.engine.request import Request, SamplingParams
 from service.engine.stream import TokenStream
 from service.errors import BadRequest, ContextOverflow
 from service.generate.prompt import Chat, Prompt, check_token_ids, encode_prompt, num_chars, render_chat
-from service.generate.text import TextAssembler, TextEvent
+from service.generate.request import GenerationRequest
+from service.generate.text import TextAssembler, TextEvent, Timings
 from service.request_context import current_context
 from service.tokenizer import ChatTemplate, Tokenizer
 
 INLINE_CHARS = 4096
 """Longer prompts are encoded on another thread: this many take a millisecond or two."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    id: str
-    """Unique among the open requests."""
-    prompt: Prompt
-    sampling: SamplingParams
-    stop: tuple[str, ...] = ()
-    """The output ends before the first of these would appear. None is empty."""
-    priority: int = 0
-    """Lower is earlier."""
 
 
 class Generator:
@@ -101,22 +90,40 @@ class Generator:
                 "the prompt is empty, and this model has no token that begins a text: there is nothing to complete",
                 param="prompt",
             )
-        assembler = TextAssembler(self._tokenizer, request.sampling, request.stop, len(prompt_ids))
+        sampling = self._checked(request)
+        assembler = TextAssembler(self._tokenizer, sampling, request.stop, len(prompt_ids))
         try:
             stream = self._client.generate(
                 Request(
                     id=request.id,
                     prompt_ids=prompt_ids,
-                    sampling=request.sampling,
+                    sampling=sampling,
                     arrival_s=arrival_s,
                     priority=request.priority,
+                    deadline_s=None if request.timeout_s is None else arrival_s + request.timeout_s,
+                    cache_salt=request.cache_salt,
                     context=current_context.get(),
                 )
             )
         except ContextOverflow as overflow:
             overflow.param = "messages" if isinstance(request.prompt, Chat) else "prompt"
             raise
-        return Generation(stream, assembler, len(prompt_ids))
+        return Generation(stream, assembler, prompt_ids, self._client.clock, arrival_s)
+
+    def _checked(self, request: GenerationRequest) -> SamplingParams:
+        """With bad words as tokens; every id is one of the vocabulary."""
+        sampling = request.sampling
+        biased = [token_id for token_id, _ in sampling.logit_bias]
+        check_token_ids(biased, self._tokenizer, param="logit_bias")
+        check_token_ids(sorted(sampling.allowed_token_ids or ()), self._tokenizer, param="allowed_token_ids")
+        if not request.bad_words:
+            return sampling
+        words: set[tuple[int, ...]] = set()
+        for word in request.bad_words:
+            # With a space before it a word is another token.
+            for text in (word, " " + word.lstrip()):
+                words.add(tuple(self._tokenizer.encode(text, add_special=False)))
+        return replace(sampling, bad_words=tuple(sorted(words - {()})))
 
 
 class Generation:
@@ -126,10 +133,21 @@ class Generation:
     Cancelling a task that waits for the next event closes it, too. Raises the engine's error if the engine ends it.
     """
 
-    def __init__(self, stream: TokenStream, assembler: TextAssembler, num_prompt_tokens: int) -> None:
+    def __init__(
+        self,
+        stream: TokenStream,
+        assembler: TextAssembler,
+        prompt_ids: tuple[int, ...],
+        clock: Callable[[], float],
+        arrival_s: float,
+    ) -> None:
         self._stream = stream
         self._assembler = assembler
-        self.num_prompt_tokens = num_prompt_tokens
+        self.prompt_ids = prompt_ids
+        self._clock = clock
+        self._arrival_s = arrival_s
+        self._first_s: float | None = None
+        """When the first tokens were heard of."""
 
     async def collect(self) -> TextEvent:
         """The whole output as one event."""
@@ -141,6 +159,8 @@ class Generation:
             finish_reason=events[-1].finish_reason,
             usage=events[-1].usage,
             token_ids=tuple(token_id for event in events for token_id in event.token_ids),
+            cumulative_logprob=events[-1].cumulative_logprob,
+            timings=events[-1].timings,
         )
 
     def abort(self) -> None:
@@ -162,10 +182,14 @@ class Generation:
             tokens = await anext(self._stream)
             if tokens.error is not None:
                 raise tokens.error
+            if self._first_s is None:
+                self._first_s = self._clock()
             event = self._assembler.push(tokens)
             if event is not None:
                 if event.finish_reason is not None:
                     self.close()  # a stop string ends it before the engine does
+                    timings = Timings(self._first_s - self._arrival_s, self._clock() - self._first_s)
+                    event = replace(event, timings=timings)
                 return event
 
     async def __aenter__(self) -> Self:

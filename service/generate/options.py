@@ -4,15 +4,24 @@ The names and ranges are OpenAI's, with the further samplers of vLLM and llama-s
 Knows no prompt, no transport and no engine thread.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.engine.request import SamplingParams
+from service.engine.request import MAX_PRIORITY, SamplingParams
+from service.generate.prompt import Prompt
+from service.generate.request import GenerationRequest
+from service.generate.samples import seeded
 
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 1024
 MAX_COUNT = (1 << 31) - 1
+BAN = -100
+"""The logit bias by which OpenAI's clients mean "never"."""
+
+TokenId = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 
 
 def _stop_strings(value: Any) -> Any:
@@ -30,6 +39,18 @@ def _stop_strings(value: Any) -> Any:
     return tuple(stops)
 
 
+def _bias(value: Any) -> Any:
+    """JSON's keys are strings."""
+    if not isinstance(value, dict):
+        return value
+    biases: dict[int, Any] = {}
+    for key, bias in value.items():
+        if isinstance(key, str) and not (key.isascii() and key.isdecimal() and len(key) <= 10):
+            raise ValueError(f"{key[:20]!r} is no token id")
+        biases[int(key)] = bias
+    return biases
+
+
 class SamplingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -37,15 +58,63 @@ class SamplingOptions(BaseModel):
     top_p: float | None = Field(None, gt=0, le=1, allow_inf_nan=False, description="Nucleus: most likely tokens.")
     top_k: int | None = Field(None, ge=-1, le=MAX_COUNT, description="Most likely tokens to keep; 0 and -1 keep all.")
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False, description="Least share of the likeliest.")
+    typical_p: float | None = Field(
+        None, gt=0, le=1, allow_inf_nan=False, description="Typical sampling: this mass of the most typical tokens."
+    )
+    repetition_penalty: float | None = Field(
+        None, gt=0, le=100, allow_inf_nan=False, description="Above 1: tokens of prompt and output become less likely."
+    )
+    presence_penalty: float | None = Field(
+        None, ge=-2, le=2, allow_inf_nan=False, description="Taken off the logit of every token of the output."
+    )
+    frequency_penalty: float | None = Field(
+        None, ge=-2, le=2, allow_inf_nan=False, description="The same, for each time that it is there."
+    )
+    logit_bias: Annotated[dict[int, Annotated[float, Field(ge=-100, le=100)]] | None, BeforeValidator(_bias)] = Field(
+        None, max_length=1024, description="Token ids and what is added to their logits; -100 bans a token."
+    )
+    allowed_token_ids: list[TokenId] | None = Field(
+        None, min_length=1, max_length=1 << 20, description="Only these tokens are ever drawn."
+    )
+    bad_words: list[Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARS)]] | None = Field(
+        None, max_length=64, description="Words whose tokens are never completed."
+    )
     seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63, description="The same seed gives the same tokens.")
     min_tokens: int | None = Field(None, ge=0, le=MAX_COUNT, description="Tokens before an end of text counts.")
     ignore_eos: bool | None = Field(None, description="Go on after an end of text.")
     stop: Annotated[tuple[str, ...], BeforeValidator(_stop_strings)] = Field(
         (), description="A string or up to 16; generation ends before the first that would appear."
     )
-    stop_token_ids: list[Annotated[int, Field(ge=0, le=MAX_COUNT)]] | None = Field(
-        None, max_length=64, description="Token ids that end the generation."
+    stop_token_ids: list[TokenId] | None = Field(None, max_length=64, description="Token ids that end the generation.")
+
+    priority: int | None = Field(
+        None, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Lower is earlier; 0 if not given."
     )
+    timeout_s: float | None = Field(
+        None, gt=0, le=86400, allow_inf_nan=False, description="End with what there is after so many seconds."
+    )
+    cache_salt: str | None = Field(
+        None, max_length=MAX_STOP_CHARS, description="Share cached prefixes only with requests of the same salt."
+    )
+
+    def requests(
+        self, id: str, prompts: Sequence[Prompt], sampling: SamplingParams, num_samples: int = 1
+    ) -> list[GenerationRequest]:
+        """`num_samples` for each prompt, one prompt after the other."""
+        return [
+            GenerationRequest(
+                id=f"{id}-{index * num_samples + sample}",
+                prompt=prompt,
+                sampling=seeded(sampling, sample),
+                stop=self.stop,
+                bad_words=tuple(self.bad_words or ()),
+                priority=self.priority or 0,
+                timeout_s=self.timeout_s,
+                cache_salt=self.cache_salt or "",
+            )
+            for index, prompt in enumerate(prompts)
+            for sample in range(num_samples)
+        ]
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         return SamplingParams(
@@ -53,6 +122,14 @@ class SamplingOptions(BaseModel):
             top_k=0 if self.top_k is None else max(0, self.top_k),
             top_p=1.0 if self.top_p is None else self.top_p,
             min_p=self.min_p or 0.0,
+            typical_p=1.0 if self.typical_p is None else self.typical_p,
+            repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            logit_bias=tuple(
+                (token_id, -math.inf if bias == BAN else bias) for token_id, bias in (self.logit_bias or {}).items()
+            ),
+            allowed_token_ids=None if self.allowed_token_ids is None else frozenset(self.allowed_token_ids),
             seed=self.seed,
             max_tokens=max_tokens,
             min_tokens=self.min_tokens or 0,

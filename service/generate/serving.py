@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from service.engine.client import EngineStats
 from service.errors import Draining, NotReady, UnknownModel
@@ -27,6 +28,8 @@ class ServedModel:
     """Unix time; OpenAI's `created`."""
     load: Callable[[], EngineStats]
     """How busy the engine is."""
+    explain: Callable[[], Sequence[Any]]
+    """What a step is made of, op by op: service.explain.ExplainedOp. Any thread may ask."""
     description: Sequence[str]
     """Lines for people: CPU, model, the micro-kernels of each op and why."""
 
@@ -59,10 +62,11 @@ class Serving:
         generator: Generator,
         max_context: int,
         load: Callable[[], EngineStats],
+        explain: Callable[[], Sequence[Any]] = tuple,
         description: Sequence[str] = (),
     ) -> None:
         assert self._phase is Phase.LOADING, self._phase
-        self._model = ServedModel(name, generator, max_context, self.now_s(), load, description)
+        self._model = ServedModel(name, generator, max_context, self.now_s(), load, explain, description)
         self._enter(Phase.READY)
 
     def drain(self) -> None:

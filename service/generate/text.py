@@ -1,7 +1,7 @@
 """Sampled tokens in, text out: detokenised, ended by stop strings, counted. Knows no engine thread and no HTTP."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.engine.request import FinishReason, SampledToken, SamplingParams, TokenEvent
 from service.generate.stop_strings import StopStrings
@@ -35,6 +35,16 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Timings:
+    """As the caller sees them."""
+
+    prompt_s: float
+    """From arrival to the first token: waiting and prefill."""
+    decode_s: float
+    """From there to the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class TextEvent:
     """A piece of the output; the last one, and only it, has a finish reason."""
 
@@ -46,6 +56,10 @@ class TextEvent:
     """Up to here."""
     token_ids: tuple[int, ...] = ()
     """Every token since the last event, with those that give no text."""
+    cumulative_logprob: float = 0.0
+    """Of all tokens up to here."""
+    timings: Timings | None = field(default=None, compare=False)
+    """In the last one."""
 
 
 class TextAssembler:
@@ -60,6 +74,7 @@ class TextAssembler:
         self._stop_strings = StopStrings(stops)
         self._num_prompt_tokens = num_prompt_tokens
         self._num_tokens = 0
+        self._cumulative_logprob = 0.0
         self._token_ids: list[int] = []
         """Not yet told of."""
         # Tokens whose text is still held back, with its place (first character, one past the last) in the whole text.
@@ -78,6 +93,7 @@ class TextAssembler:
         for index, token in enumerate(tokens):
             self._num_tokens += 1
             self._token_ids.append(token.id)
+            self._cumulative_logprob += token.logprob
             if reason is FinishReason.STOP and not event.is_complete and index == len(tokens) - 1:
                 break  # the token that says "end" is no part of the text
             pieces.append(self._take(token))
@@ -94,7 +110,7 @@ class TextAssembler:
         token_ids = tuple(self._token_ids)
         self._token_ids.clear()
         usage = Usage(self._num_prompt_tokens, self._num_tokens, event.num_cached_tokens)
-        return TextEvent(text, released, reason, usage, token_ids)
+        return TextEvent(text, released, reason, usage, token_ids, self._cumulative_logprob)
 
     def _take(self, token: SampledToken) -> str:
         text = self._detokenizer.push(token.id)

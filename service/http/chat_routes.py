@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.http.body import json_body
 from service.http.chat_format import ChatFormat
 from service.http.chat_request import ChatRequest
-from service.http.openapi import body_of
+from service.http.openapi import body_of, json_of
 from service.http.respond import respond
 
 router = APIRouter()
@@ -17,9 +17,22 @@ router = APIRouter()
 Body = Annotated[ChatRequest, Depends(json_body(ChatRequest))]
 
 
-@router.post("/v1/chat/completions", summary="Answer a conversation.", openapi_extra=body_of(ChatRequest))
+EXAMPLE = {"messages": [{"role": "user", "content": "What is a sponge?"}], "max_tokens": 64}
+
+
+@router.post(
+    "/v1/chat/completions",
+    summary="Answer a conversation.",
+    openapi_extra=body_of(ChatRequest, EXAMPLE),
+    responses=json_of("ChatCompletion", streams=True),
+)
 async def chat(request: Request, body: Body) -> Response:
-    make_format = partial(ChatFormat, num_choices=1, logprobs=bool(body.logprobs))
+    make_format = partial(
+        ChatFormat,
+        num_choices=body.num_choices,
+        logprobs=bool(body.logprobs),
+        with_token_ids=bool(body.return_token_ids),
+    )
     return await respond(
         request, body, [body.chat()], body.sampling_params(), id_prefix="chatcmpl", make_format=make_format
     )

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from service.engine.request import SamplingParams
+from service.errors import BadRequest, Unsupported
 from service.generate.options import MAX_COUNT
-from service.http.sampling_fields import SamplingFields
+from service.http.sampling_fields import MAX_SAMPLES, SamplingFields
 
 MAX_PROMPTS = 128
 DEFAULT_MAX_TOKENS = 16
@@ -47,8 +48,6 @@ def _token_ids(value: Any) -> tuple[int, ...]:
 
 class CompletionRequest(SamplingFields):
     REFUSED: ClassVar[dict[str, tuple[object, ...]]] = SamplingFields.REFUSED | {
-        "best_of": (1,),
-        "echo": (False,),
         "suffix": ("",),
     }
 
@@ -60,12 +59,31 @@ class CompletionRequest(SamplingFields):
     )
     logprobs: int | None = Field(None, ge=0, le=20, description="Log probabilities, and this many alternatives each.")
 
+    best_of: int | None = Field(
+        None, ge=1, le=MAX_SAMPLES, description="Make this many, send the n likeliest; not streamed."
+    )
+    echo: bool | None = Field(None, description="Send the prompt before its completion.")
+
     @field_validator("max_tokens")
     @classmethod
     def _at_least_one(cls, value: int | None) -> int | None:
         if value is not None and value < 1:
-            raise ValueError(f"must be at least 1, not {value}: without 'echo' a completion of no tokens says nothing")
+            raise ValueError(f"must be at least 1, not {value}: a completion of no tokens says nothing")
         return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> "CompletionRequest":
+        if self.best_of is not None:
+            if self.best_of < self.num_choices:
+                raise BadRequest(f"'best_of' is {self.best_of}, less than 'n': {self.num_choices}", param="best_of")
+            if self.stream and self.best_of > self.num_choices:
+                raise Unsupported("'best_of' more than 'n' cannot be streamed: the best is known last", param="best_of")
+        if self.echo and self.logprobs is not None:
+            raise Unsupported("'echo' with 'logprobs' is not supported: a prompt's are not computed", param="logprobs")
+        num_outputs = len(self.prompt) * (self.best_of or self.num_choices)
+        if num_outputs > MAX_SAMPLES:
+            raise BadRequest(f"at most {MAX_SAMPLES} outputs in one request, not {num_outputs}", param="n")
+        return self
 
     def sampling_params(self) -> SamplingParams:
         return self.sampling(DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens, self.logprobs)

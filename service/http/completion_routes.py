@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.http.body import json_body
 from service.http.completion_format import CompletionFormat
 from service.http.completion_request import CompletionRequest
-from service.http.openapi import body_of
+from service.http.openapi import body_of, json_of
 from service.http.respond import respond
 
 router = APIRouter()
@@ -17,7 +17,34 @@ router = APIRouter()
 Body = Annotated[CompletionRequest, Depends(json_body(CompletionRequest))]
 
 
-@router.post("/v1/completions", summary="Continue a prompt.", openapi_extra=body_of(CompletionRequest))
+EXAMPLE = {"prompt": "A sponge is", "max_tokens": 16, "temperature": 0}
+
+
+@router.post(
+    "/v1/completions",
+    summary="Continue a prompt.",
+    openapi_extra=body_of(CompletionRequest, EXAMPLE),
+    responses=json_of("Completion", streams=True),
+)
 async def complete(request: Request, body: Body) -> Response:
-    make_format = partial(CompletionFormat, num_choices=len(body.prompt), logprobs=body.logprobs)
-    return await respond(request, body, body.prompt, body.sampling_params(), id_prefix="cmpl", make_format=make_format)
+    echoes = None
+    if body.echo:
+        generator = request.app.state.serving.model(body.model).generator
+        echoes = [prompt if isinstance(prompt, str) else generator.detokenize(prompt) for prompt in body.prompt]
+    make_format = partial(
+        CompletionFormat,
+        num_prompts=len(body.prompt),
+        num_samples=body.num_choices,
+        logprobs=body.logprobs,
+        echoes=echoes,
+        with_token_ids=bool(body.return_token_ids),
+    )
+    return await respond(
+        request,
+        body,
+        body.prompt,
+        body.sampling_params(),
+        id_prefix="cmpl",
+        make_format=make_format,
+        best_of=body.best_of,
+    )

@@ -1,5 +1,6 @@
 """A response of server-sent events that closes its source when the client goes away. Knows no event's content."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -10,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 from service.http.disconnect import ClientGone, while_connected
 
 DONE = b"data: [DONE]\n\n"
+KEEP_ALIVE = b": keep-alive\n\n"
+"""A comment, which clients pass over."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -23,15 +26,18 @@ class EventStream(Response):
 
     Starlette's own StreamingResponse does not close its iterator when the client goes away between two events; here
     that is the point, since generations hang on it. `close` is called on every way out, even before the first event.
+    After `keep_alive_s` without an event a comment is sent: proxies drop what is silent, and a long prefill is.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[bytes, None], close: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], close: Callable[[], None], keep_alive_s: float) -> None:
         super().__init__(headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self._events = events
         self._close = close
+        self._keep_alive_s = keep_alive_s
+        self._num_sent = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -44,6 +50,19 @@ class EventStream(Response):
 
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for event in self._events:
-            await send({"type": "http.response.body", "body": event, "more_body": True})
+        keeping_alive = asyncio.ensure_future(self._keep_alive(send))
+        try:
+            async for event in self._events:
+                self._num_sent += 1
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        finally:
+            keeping_alive.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _keep_alive(self, send: Send) -> None:
+        # Beside the events: a server writes what one `send` gets as a whole, and looks at the clock but rarely here.
+        while True:
+            num_sent = self._num_sent
+            await asyncio.sleep(self._keep_alive_s)
+            if self._num_sent == num_sent:
+                await send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})

@@ -15,8 +15,8 @@ from starlette.responses import Response
 from service.engine.request import SamplingParams
 from service.errors import GemmuleError
 from service.generate.choices import Choices
-from service.generate.generator import GenerationRequest
 from service.generate.prompt import Prompt
+from service.generate.samples import best
 from service.generate.serving import Serving
 from service.generate.text import TextEvent, Usage
 from service.http.disconnect import while_connected
@@ -30,9 +30,12 @@ Body = dict[str, object]
 class Format(Protocol):
     """The shape of one response."""
 
-    def response(self, outputs: Sequence[TextEvent]) -> Body: ...
+    def response(self, outputs: Sequence[TextEvent], usages: Sequence[Usage]) -> Body:
+        """`usages`: of all that was made for them."""
+        ...
+
     def first_chunks(self) -> list[Body]: ...
-    def chunk(self, choice: int, event: TextEvent) -> Body: ...
+    def chunk(self, choice: int, event: TextEvent) -> list[Body]: ...
     def usage_chunk(self, usages: Sequence[Usage]) -> Body: ...
 
 
@@ -48,22 +51,24 @@ async def respond(
     *,
     id_prefix: str,
     make_format: MakeFormat,
+    best_of: int | None = None,
 ) -> Response:
+    """`best_of`: outputs of each prompt, of which the best `body.n` are sent; without, that many are made."""
     serving: Serving = request.app.state.serving
     model = serving.model(body.model)
     response_id = f"{id_prefix}-{token_hex(12)}"
-    requests = [
-        GenerationRequest(id=f"{response_id}-{index}", prompt=prompt, sampling=sampling, stop=body.stop)
-        for index, prompt in enumerate(prompts)
-    ]
+    num_samples = body.num_choices if best_of is None else best_of
+    requests = body.requests(response_id, prompts, sampling, num_samples)
     shape = make_format(response_id, serving.now_s(), model.name)
     choices = await while_connected(request.receive, Choices.admit(model.generator, response_id, requests))
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        return EventStream(_events(choices, shape, len(prompts), wants_usage), choices.close)
+        events = _events(choices, shape, len(requests), wants_usage)
+        return EventStream(events, choices.close, request.app.state.sse_keep_alive_s)
     with closing(choices):
         outputs = await while_connected(request.receive, choices.collect())
-    return JSONResponse(shape.response(outputs))
+    usages = [output.usage for output in outputs]
+    return JSONResponse(shape.response(best(outputs, num_samples, body.num_choices), usages))
 
 
 async def _events(choices: Choices, shape: Format, num_choices: int, wants_usage: bool) -> AsyncGenerator[bytes, None]:
@@ -76,7 +81,8 @@ async def _events(choices: Choices, shape: Format, num_choices: int, wants_usage
         async with aclosing(choices.events()) as events:
             async for choice, event in events:
                 usages[choice] = event.usage
-                yield event_of(shape.chunk(choice, event) | no_usage)
+                for chunk in shape.chunk(choice, event):
+                    yield event_of(chunk | no_usage)
         if wants_usage:
             yield event_of(shape.usage_chunk(usages))
     except GemmuleError as error:

@@ -8,6 +8,9 @@ from service.errors import BadRequest
 from service.generate.options import SamplingOptions
 from service.http.body import StrictBody
 
+MAX_SAMPLES = 128
+"""Outputs of one prompt; OpenAI's limit for n."""
+
 
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -30,17 +33,18 @@ class SamplingFields(SamplingOptions, StrictBody):
             "user",
         }
     )
-    REFUSED: ClassVar[dict[str, tuple[object, ...]]] = {
-        "frequency_penalty": (0,),
-        "logit_bias": ({},),
-        "n": (1,),
-        "presence_penalty": (0,),
-        "repetition_penalty": (1,),
-    }
 
     model: str | None = Field(None, description="The served model's name; may be left out.")
+    n: int | None = Field(None, ge=1, le=MAX_SAMPLES, description="Choices for each prompt; 1 if not given.")
     stream: bool | None = Field(None, description="Server-sent events, one per step, then [DONE].")
     stream_options: StreamOptions | None = Field(None, description="Only together with stream.")
+
+    return_token_ids: bool | None = Field(None, description="Send each choice's token ids.")
+
+    @property
+    def num_choices(self) -> int:
+        """For each prompt."""
+        return 1 if self.n is None else self.n
 
     @model_validator(mode="after")
     def _stream_options_need_stream(self) -> "SamplingFields":

@@ -1,34 +1,42 @@
 """Health, models, version and metrics: what operators and their machines ask."""
 
+from dataclasses import asdict
+from typing import Any
+
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
 from service.errors import UnknownModel
 from service.generate.serving import Phase, ServedModel, Serving
+from service.http.openapi import json_of
 
 router = APIRouter()
 
 
-@router.get("/health/live", summary="The process answers.")
+@router.get("/health/live", summary="The process answers.", responses=json_of("Health"))
 async def live() -> JSONResponse:
     return JSONResponse({"status": "live"})
 
 
-@router.get("/health/ready", summary="200 when requests are taken; 503 while loading and while draining.")
+@router.get(
+    "/health/ready",
+    summary="200 when requests are taken; 503 while loading and while draining.",
+    responses=json_of("Health", 200, 503),
+)
 async def ready(request: Request) -> JSONResponse:
     phase = _serving(request).phase
     return JSONResponse({"status": phase.value}, 200 if phase is Phase.READY else 503)
 
 
-@router.get("/v1/models", summary="The served models, as OpenAI lists them.")
+@router.get("/v1/models", summary="The served models, as OpenAI lists them.", responses=json_of("Models"))
 async def models(request: Request) -> JSONResponse:
     return JSONResponse({"object": "list", "data": [_model(served) for served in _serving(request).models]})
 
 
-@router.get("/v1/models/{name:path}", summary="One served model.")
+@router.get("/v1/models/{name:path}", summary="One served model.", responses=json_of("Model"))
 async def model(request: Request, name: str) -> JSONResponse:
     for served in _serving(request).models:
         if served.name == name:
@@ -36,12 +44,23 @@ async def model(request: Request, name: str) -> JSONResponse:
     raise UnknownModel(f"no model is called {name[:100]!r} here", param="model")
 
 
-@router.get("/version", summary="The version of this server.")
+@router.get(
+    "/v1/kernels",
+    summary="What a step is made of, op by op: packing, micro-kernels, and what they have cost since the start.",
+    responses=json_of("Kernels"),
+)
+def kernels(request: Request) -> JSONResponse:
+    # Not async: reading the counts of every op takes some milliseconds, on a worker thread.
+    model = _serving(request).described(None)
+    return JSONResponse({"model": model.name, "ops": [_op(op) for op in model.explain()]})
+
+
+@router.get("/version", summary="The version of this server.", responses=json_of("Version"))
 async def version(request: Request) -> JSONResponse:
     return JSONResponse({"version": request.app.version})
 
 
-@router.get("/metrics", summary="Prometheus metrics.")
+@router.get("/metrics", summary="Prometheus metrics.", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     # Not async: the text is written on a worker thread, so that a scrape holds up no stream.
     return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -50,6 +69,16 @@ def metrics(request: Request) -> Response:
 def _serving(request: Request) -> Serving:
     serving: Serving = request.app.state.serving
     return serving
+
+
+def _op(op: Any) -> dict[str, Any]:
+    """A service.explain.ExplainedOp, not imported: it brings numba."""
+    shown = asdict(op)
+    for phase in ("prefill", "decode"):
+        cost = getattr(op, phase)
+        shown[phase]["gigabytes_per_s"] = cost.gigabytes_per_s
+        shown[phase]["gigaoperations_per_s"] = cost.gigaoperations_per_s
+    return shown
 
 
 def _model(served: ServedModel) -> dict[str, object]:

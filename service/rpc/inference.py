@@ -8,7 +8,6 @@ from service.engine.request import FinishReason
 from service.errors import BadRequest
 from service.generate.choices import Choices
 from service.generate.conversation import Conversation
-from service.generate.generator import GenerationRequest
 from service.generate.options import GenerationOptions
 from service.generate.prompt import Chat, Prompt
 from service.generate.serving import ServedModel, Serving
@@ -54,10 +53,8 @@ class Inference:
         model = self._serving.model(request.model or None)
         options = parse_values(GenerationOptions, values_of(request.options))
         request_id = request.request_id or f"gen-{token_hex(12)}"
-        generation = GenerationRequest(
-            id=request_id, prompt=_prompt(request), sampling=options.params(), stop=options.stop
-        )
-        return model, request_id, await Choices.admit(model.generator, request_id, [generation])
+        requests = options.requests(request_id, [_prompt(request)], options.params())
+        return model, request_id, await Choices.admit(model.generator, request_id, requests)
 
     async def tokenize(self, request: pb.TokenizeRequest, call: Call) -> pb.TokenizeResponse:
         generator = self._serving.described(request.model or None).generator
@@ -98,7 +95,11 @@ def _chunk(request_id: str, event: TextEvent) -> pb.GenerateChunk:
 
 
 def _usage(usage: Usage) -> pb.Usage:
-    return pb.Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
+    )
 
 
 def _tokens(tokens: Sequence[TokenLogprob]) -> list[pb.Token]:

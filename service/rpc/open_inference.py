@@ -11,7 +11,6 @@ from secrets import token_hex
 
 from service.errors import BadRequest, GemmuleError
 from service.generate.choices import Choices
-from service.generate.generator import GenerationRequest
 from service.generate.options import GenerationOptions
 from service.generate.serving import Phase, ServedModel, Serving
 from service.generate.text import TextEvent
@@ -66,10 +65,7 @@ class OpenInference:
         options = parse_values(GenerationOptions, _options(request))
         # The client's id names its answer; what the server knows the request by must be unique.
         request_id = f"infer-{token_hex(12)}"
-        requests = [
-            GenerationRequest(id=f"{request_id}-{index}", prompt=prompt, sampling=options.params(), stop=options.stop)
-            for index, prompt in enumerate(prompts)
-        ]
+        requests = options.requests(request_id, prompts, options.params())
         with closing(await Choices.admit(model.generator, request_id, requests)) as choices:
             return _response(request, await choices.collect())
 

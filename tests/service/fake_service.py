@@ -48,6 +48,9 @@ class FakeModel:
     def kernel_faults(self) -> Sequence[KernelFault]:
         return []
 
+    def explain(self) -> Sequence[object]:
+        return []
+
     def num_compilations(self) -> int:
         return 3
 

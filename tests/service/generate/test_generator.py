@@ -8,8 +8,9 @@ import pytest
 from service.engine.client import EngineClient
 from service.engine.request import FinishReason, Request, SamplingParams
 from service.errors import BadRequest, ContextOverflow, QueueFull, StepFailed
-from service.generate.generator import INLINE_CHARS, GenerationRequest, Generator
+from service.generate.generator import INLINE_CHARS, Generator
 from service.generate.prompt import Chat, Prompt
+from service.generate.request import GenerationRequest
 from service.gguf.reader import open_gguf
 from service.tokenizer import load_chat_template, load_tokenizer
 from tests.service.fakes import BOS, IM_END, IM_START, FakeChatTemplate, FakeRunner, FakeTokenizer, serving, until
@@ -37,7 +38,7 @@ async def test_a_stream_and_a_whole_say_the_same() -> None:
         assert events[-1].finish_reason is whole.finish_reason is FinishReason.LENGTH
         assert events[-1].usage == whole.usage
         assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (6, 12)
-        assert generation.num_prompt_tokens == 6
+        assert len(generation.prompt_ids) == 6
 
 
 @pytest.mark.parametrize(

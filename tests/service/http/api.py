@@ -20,7 +20,12 @@ CREATED_S = 1_700_000_000
 
 @asynccontextmanager
 async def api(
-    runner: FakeRunner, *, max_body: int = 1 << 20, has_chat_template: bool = True, **arguments: Any
+    runner: FakeRunner,
+    *,
+    max_body: int = 1 << 20,
+    has_chat_template: bool = True,
+    sse_keep_alive_s: float = 60.0,
+    **arguments: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """`client.app` is the application (arguments: tests.service.fakes.serving)."""
     registry = CollectorRegistry()
@@ -29,7 +34,7 @@ async def api(
         state = Serving(clock=lambda: CREATED_S)
         generator = Generator(engine, FakeTokenizer(), FakeChatTemplate() if has_chat_template else None)
         state.open(MODEL, generator, engine.max_context, engine.stats)
-        app = create_app(state, registry, max_body=max_body)
+        app = create_app(state, registry, max_body=max_body, sse_keep_alive_s=sse_keep_alive_s)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

@@ -158,14 +158,7 @@ def test_an_error_repeats_little_of_a_long_name() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "meaningful"),
     [
-        ("n", "1", "2"),
-        ("best_of", "1", "3"),
-        ("echo", "false", "true"),
         ("suffix", '""', '"x"'),
-        ("logit_bias", "{}", '{"50256": -100}'),
-        ("presence_penalty", "0.0", "0.5"),
-        ("frequency_penalty", "0", "-1"),
-        ("repetition_penalty", "1.0", "1.1"),
     ],
 )
 def test_unsupported_completion_fields(field: str, neutral: str, meaningful: str) -> None:
@@ -184,7 +177,6 @@ def test_unsupported_completion_fields(field: str, neutral: str, meaningful: str
         ("response_format", '{"type": "text"}', '{"type": "json_object"}'),
         ("modalities", '["text"]', '["text", "audio"]'),
         ("functions", "[]", "[{}]"),
-        ("n", "1", "true"),
     ],
 )
 def test_unsupported_chat_fields(field: str, neutral: str, meaningful: str) -> None:

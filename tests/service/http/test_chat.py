@@ -18,6 +18,7 @@ async def test_plain_response() -> None:
     assert response.status_code == 200
     body = response.json()
     assert re.fullmatch(r"chatcmpl-[0-9a-f]{24}", body.pop("id"))
+    assert body.pop("timings")["predicted_n"] == 7
     assert body == {
         "object": "chat.completion",
         "created": CREATED_S,
@@ -59,6 +60,7 @@ async def test_stream(include_usage: bool) -> None:
         }
         assert usage == {**head, "choices": [], "usage": counts}
         head["usage"] = None
+    assert chunks[-1].pop("timings")["prompt_per_second"] > 0
     choices = [chunk.pop("choices") for chunk in chunks]
     assert all(chunk == head for chunk in chunks)
     first, *rest = [choice for (choice,) in choices]

@@ -19,6 +19,7 @@ async def test_plain_response() -> None:
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert re.fullmatch(r"cmpl-[0-9a-f]{24}", body.pop("id"))
+    assert body.pop("timings")["predicted_n"] == 7
     assert body == {
         "object": "text_completion",
         "created": CREATED_S,
@@ -69,6 +70,7 @@ async def test_stream(include_usage: bool) -> None:
             },
         }
         head["usage"] = None
+    assert chunks[-1].pop("timings")["prompt_per_second"] > 0
     choices = [chunk.pop("choices") for chunk in chunks]
     assert all(chunk == head for chunk in chunks)
     assert all(len(choice) == 1 for choice in choices)

@@ -86,7 +86,7 @@ async def test_event_stream_sends_whole_events_and_an_end() -> None:
 
     connection = Connection()
     closes: list[bool] = []
-    stream = EventStream(events(), lambda: closes.append(True))
+    stream = EventStream(events(), lambda: closes.append(True), 60.0)
     await stream({"type": "http"}, connection.receive, connection.send)
     assert closes == [True]
     start, *bodies = connection.sent
@@ -118,7 +118,7 @@ async def test_event_stream_closes_its_source_when_the_client_leaves(blocked_in:
             await asyncio.Event().wait()  # a client that does not read
 
     closes: list[bool] = []
-    stream = EventStream(events(), lambda: closes.append(True))
+    stream = EventStream(events(), lambda: closes.append(True), 60.0)
     response = asyncio.ensure_future(stream({"type": "http"}, connection.receive, send))
     await asyncio.sleep(0.01)
     connection.leave()
@@ -135,7 +135,7 @@ async def test_event_stream_of_a_client_that_left_before_the_first_event_is_clos
     connection = Connection()
     connection.leave()
     closes: list[bool] = []
-    stream = EventStream(events(), lambda: closes.append(True))
+    stream = EventStream(events(), lambda: closes.append(True), 60.0)
     running = asyncio.ensure_future(stream({"type": "http"}, connection.receive, connection.send))
     await asyncio.sleep(0)
     running.cancel()

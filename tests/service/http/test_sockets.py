@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -18,8 +19,8 @@ from tests.service.http.api import api
 
 
 @asynccontextmanager
-async def server(runner: FakeRunner) -> AsyncIterator[httpx.AsyncClient]:
-    async with api(runner) as inner:
+async def server(runner: FakeRunner, **arguments: Any) -> AsyncIterator[httpx.AsyncClient]:
+    async with api(runner, **arguments) as inner:
         transport = inner._transport
         assert isinstance(transport, httpx.ASGITransport)
         listener = listen("127.0.0.1", 0)

@@ -58,4 +58,4 @@ async def api(
 
 def open_model(state: Serving, engine: EngineClient) -> None:
     generator = Generator(engine, FakeTokenizer(), FakeChatTemplate())  # type: ignore[arg-type]
-    state.open(MODEL, generator, engine.max_context, engine.stats, ["a fake model"])
+    state.open(MODEL, generator, engine.max_context, engine.stats, description=["a fake model"])
