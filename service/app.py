@@ -22,8 +22,9 @@ from prometheus_client import CollectorRegistry
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient, EngineStats
+from service.engine.limits import SchedulerLimits
 from service.engine.runner import Runner
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.scheduler import Scheduler
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
@@ -205,6 +206,7 @@ class Service:
             max_context=model.max_context,
             max_batch=settings.max_batch,
             token_budget=settings.max_step_tokens,
+            inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
             shares_prefixes=settings.prefix_cache,
         )
         self._engine = engine = EngineClient(

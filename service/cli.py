@@ -93,6 +93,12 @@ def serve(
     max_step_tokens: Annotated[
         str | None, typer.Option(help="Tokens in one step, prefill and decode together.")
     ] = None,
+    inter_token_ms: Annotated[
+        str | None,
+        typer.Option(
+            help="Milliseconds that prompts may stretch a token of running streams to (default: twice their own)."
+        ),
+    ] = None,
     kv_memory: Annotated[
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,

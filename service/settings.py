@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     max_step_tokens: int = Field(
         default=512, ge=1, le=65536, description="Tokens in one step, prefill and decode together."
     )
+    inter_token_ms: float | None = Field(
+        default=None,
+        gt=0,
+        le=60_000,
+        description="Milliseconds that prompts may stretch a token of running streams to (default: twice their own).",
+    )
     kv_memory: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
     )

@@ -129,6 +129,7 @@ class EngineLoop:
             if not chunk.is_decode:
                 chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
         if error is None:
+            self._scheduler.observe(plan, ended_s - started_s)
             for output in self._scheduler.commit(plan, sampled):
                 self._hand_out(output, ended_s, first_tokens, gaps_s)
         else:

@@ -1,9 +1,9 @@
 """Decides which tokens each step computes and who holds which blocks. Knows no arrays, no threads and no clock.
 
 Continuous batching with one token budget: every running sequence that decodes gets one token, what is left goes to
-prefill chunks, so a long prompt never stops the others. One order rules everything, the rank: first come first served,
-where a level of priority counts as `PRIORITY_STEP_S` seconds of waiting. Nobody starves: whoever comes late enough
-comes after.
+prefill chunks, as many tokens as keep the pace of those that decode: a long prompt never stops the others. One order
+rules everything, the rank: first come first served, where a level of priority counts as `PRIORITY_STEP_S` seconds of
+waiting. Nobody starves: whoever comes late enough comes after.
 
 A sequence gets the blocks of all its tokens when it is admitted, those of a prefix that is cached as they are, and one
 more whenever decoding fills the last. When
@@ -21,7 +21,9 @@ from operator import attrgetter
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.block_tables import BlockTables, PrefixStats
 from service.engine.blocks import BlockPool
+from service.engine.limits import SchedulerLimits
 from service.engine.plan import Chunk, StepPlan
+from service.engine.prefill_pace import PrefillPace
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken
 from service.engine.sequence import Sequence
 from service.errors import ContextOverflow
@@ -29,22 +31,6 @@ from service.errors import ContextOverflow
 PRIORITY_STEP_S = 10.0
 
 _rank = attrgetter("rank")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerLimits:
-    max_context: int
-    """Tokens of a sequence, prompt and output."""
-    max_batch: int = 32
-    """Sequences that run at the same time."""
-    token_budget: int = 512
-    """Tokens in one step."""
-    shares_prefixes: bool = True
-    """Sequences that begin alike share the blocks of that."""
-
-    def __post_init__(self) -> None:
-        assert self.max_context >= 2, self.max_context
-        assert 1 <= self.max_batch <= self.token_budget, "every running sequence must be able to decode in each step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +49,7 @@ class Scheduler:
         self._pool = pool
         self._tables = BlockTables(pool, shares=limits.shares_prefixes)
         self._limits = limits
+        self._pace = PrefillPace(limits.inter_token_s)
         self._eos_ids = frozenset(eos_ids)
         # Both in the order of rank. A waiting sequence holds no blocks.
         self._waiting: list[Sequence] = []
@@ -156,8 +143,8 @@ class Scheduler:
         num_preempted = self._grow_decoding()
         decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks == 0]
         chunks = [Chunk(s, s.num_computed, 1, samples=True) for s in decoding]
-        budget = self._limits.token_budget - len(chunks)
         prefilling = [s for s in self._running if not s.is_decoding]
+        budget = self._prefill_budget(len(decoding), len(prefilling) + len(self._waiting))
         may_admit = True
         slots = self._limits.max_batch - len(self._running)
         for sequence in sorted([*prefilling, *self._waiting[:slots]], key=_rank):
@@ -198,6 +185,11 @@ class Scheduler:
         assert next(tokens, None) is None, "more tokens than rows that sample"
         return outputs
 
+    def observe(self, plan: StepPlan, run_s: float) -> None:
+        """How long the step took."""
+        num_decoding = sum(chunk.is_decode for chunk in plan.chunks)
+        self._pace.observe(num_decoding, plan.num_tokens - num_decoding, run_s)
+
     def fail(self, plan: StepPlan) -> list[Sequence]:
         """The step could not be computed: its sequences end here."""
         failed = [chunk.sequence for chunk in plan.chunks]
@@ -215,6 +207,12 @@ class Scheduler:
         assert all(not s.block_table and s.num_computed == 0 for s in self._waiting), "who waits holds nothing"
         assert all(s.num_computed < len(s.token_ids) for s in self._running), "a token to compute is always left"
         assert len(self._running) <= self._limits.max_batch
+
+    def _prefill_budget(self, num_decoding: int, num_waiting: int) -> int:
+        """Tokens. As many prompts as are allowed to run count as waiting, and no more."""
+        room = self._limits.token_budget - num_decoding
+        paced = self._pace.num_tokens(num_decoding, min(num_waiting, self._limits.max_batch - num_decoding))
+        return room if paced is None else min(room, paced)
 
     def _grow_decoding(self) -> int:
         """Give every decoding sequence a place for its next token, best first. Returns how many were preempted."""

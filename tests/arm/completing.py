@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.limits import SchedulerLimits
+from service.engine.scheduler import Scheduler
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app

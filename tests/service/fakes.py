@@ -17,9 +17,10 @@ from typing import Any
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
 from service.engine.client import SEED_MASK, EngineClient, EngineStats
+from service.engine.limits import SchedulerLimits
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SampledToken, SamplingParams
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.scheduler import Scheduler
 
 LETTERS = tuple(b"abcdefghijklmnopqrstuvwxyz ")
 BOS, EOS, IM_START, IM_END = 256, 257, 258, 259

@@ -4,8 +4,9 @@ from itertools import count
 from typing import Any
 
 from service.engine.blocks import BlockPool
+from service.engine.limits import SchedulerLimits
 from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.scheduler import Scheduler
 from service.engine.stream import TokenStream
 from tests.service.fakes import EOS, digest_of
 

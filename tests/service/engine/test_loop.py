@@ -8,10 +8,11 @@ import pytest
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
+from service.engine.limits import SchedulerLimits
 from service.engine.observer import NoObserver, RequestTimings, StepTimings
 from service.engine.plan import Phase
 from service.engine.request import FailedRow, FinishReason, SampledToken
-from service.engine.scheduler import Scheduler, SchedulerLimits
+from service.engine.scheduler import Scheduler
 from service.errors import StepFailed
 from tests.service.engine.builders import request, scheduler, tokens_of
 from tests.service.fakes import FakeClock, FakeRunner, serving, until

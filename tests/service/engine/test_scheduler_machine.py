@@ -6,9 +6,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
+from service.engine.limits import SchedulerLimits
 from service.engine.plan import StepPlan
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken, SamplingParams
-from service.engine.scheduler import Output, Scheduler, SchedulerLimits
+from service.engine.scheduler import Output, Scheduler
 from service.errors import ContextOverflow
 from tests.service.fakes import FakeRunner
 
@@ -20,15 +21,23 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_batch=st.integers(1, 6),
         spare_budget=st.integers(0, 70),
         shares_prefixes=st.booleans(),
+        inter_token_s=st.none() | st.floats(1e-4, 1.0),
     )
     def build(
-        self, num_blocks: int, max_context: int, max_batch: int, spare_budget: int, shares_prefixes: bool
+        self,
+        num_blocks: int,
+        max_context: int,
+        max_batch: int,
+        spare_budget: int,
+        shares_prefixes: bool,
+        inter_token_s: float | None,
     ) -> None:
         limits = SchedulerLimits(
             max_context=max_context,
             max_batch=max_batch,
             token_budget=max_batch + spare_budget,
             shares_prefixes=shares_prefixes,
+            inter_token_s=inter_token_s,
         )
         self.pool = BlockPool(num_blocks)
         self.engine = Scheduler(self.pool, limits)
@@ -37,6 +46,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.heard: dict[str, list[int]] = {}
         self.num_added = 0
         self.now_s = 0.0
+        self.step_s = 0.01
 
     @rule(
         num_prompt=st.integers(1, 200),
@@ -84,6 +94,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         for _ in range(num_steps):
             if self.engine.has_work:
                 self._step()
+
+    @rule(step_s=st.floats(1e-6, 10.0))
+    def steps_take(self, step_s: float) -> None:
+        self.step_s = step_s
 
     @rule()
     def fail(self) -> None:
@@ -160,6 +174,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _step(self) -> None:
         plan = self._plan()
         sampled: list[SampledToken] = self.runner.run(plan)
+        self.engine.observe(plan, self.step_s)
         outputs = self.engine.commit(plan, sampled)
         assert [output.sequence.id for output in outputs] == [c.sequence.id for c in plan.chunks if c.samples]
         for output in outputs:

@@ -1,0 +1,21 @@
+"""What bounds the engine: facts, set at start."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerLimits:
+    max_context: int
+    """Tokens of a sequence, prompt and output."""
+    max_batch: int = 32
+    """Sequences that run at the same time."""
+    token_budget: int = 512
+    """Tokens in one step."""
+    inter_token_s: float | None = None
+    """How long a step that streams wait for may take because of prompts. None: see service.engine.prefill_pace."""
+    shares_prefixes: bool = True
+    """Sequences that begin alike share the blocks of that."""
+
+    def __post_init__(self) -> None:
+        assert self.max_context >= 2, self.max_context
+        assert 1 <= self.max_batch <= self.token_budget, "every running sequence must be able to decode in each step"
