@@ -37,7 +37,7 @@ LAYERS = (
         "service.pull_progress",
     ),
     ("service.errors",),
-    ("kernels.attention", "kernels.matmul", "kernels.ops"),
+    ("kernels.attention", "kernels.matmul", "kernels.ops", "kernels.peaks"),
     ("kernels.registry", "kernels.select", "kernels.self_test"),
     ("kernels.families",),
     ("kernels.quant", "kernels.runtime"),
