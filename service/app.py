@@ -18,8 +18,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
-from prometheus_client import CollectorRegistry
-
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient, EngineStats
 from service.engine.limits import SchedulerLimits
@@ -29,14 +27,7 @@ from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
 from service.http.server import answering, listen, url_of
-from service.metrics.engine_metrics import EngineCollector, EngineMetrics
-from service.metrics.kernel_collector import (
-    CompilationCollector,
-    KernelCollector,
-    KernelFault,
-    KernelStats,
-    SelfTestCollector,
-)
+from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer
 
@@ -52,7 +43,7 @@ WATCH_S = 1.0
 """How often the app looks whether the engine thread is still alive."""
 
 
-class LoadedModel(Protocol):
+class LoadedModel(MeasuredModel, Protocol):
     """A model that is packed, compiled and warm: what service.model hands over."""
 
     @property
@@ -77,20 +68,8 @@ class LoadedModel(Protocol):
         """Lines for the start-up report: CPU, features, threads, model, one per op with its micro-kernels and why."""
         ...
 
-    def kernel_stats(self) -> Sequence[KernelStats]:
-        """Any thread may ask."""
-        ...
-
-    def kernel_faults(self) -> Sequence[KernelFault]:
-        """Micro-kernels that failed their self-test, and so are not used."""
-        ...
-
     def explain(self) -> Sequence[Any]:
         """service.explain.ExplainedOp of every op of a step, with what it has cost. Any thread may ask."""
-        ...
-
-    def num_compilations(self) -> int:
-        """Kernels compiled since the process began, at load or later. Any thread may ask."""
         ...
 
     def close(self) -> None:
@@ -115,7 +94,7 @@ def serve(settings: Settings) -> int:
         # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
         from service.loader import load_model
 
-        return load_model(path, settings)
+        return load_model(path, settings, measures_peaks=True)
 
     return asyncio.run(Service(settings, load).run())
 
@@ -139,7 +118,7 @@ class Service:
         self._clock = clock
         self._exit_now = exit_now
         self._patience_s = patience_s
-        self._registry = CollectorRegistry()
+        self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics)
         self._serving = Serving(ask_to_stop=self._ask_to_stop)
         self._engine: EngineClient | None = None
         self._stop = asyncio.Event()
@@ -148,7 +127,7 @@ class Service:
         begun_s = self._clock()
         settings = self._settings
         listener = listen(settings.host, settings.port)
-        app = create_app(self._serving, self._registry, max_body=settings.max_body)
+        app = create_app(self._serving, self._metrics, max_body=settings.max_body)
         with self._signals():
             async with (
                 answering(app, listener, keep_alive_s=settings.keep_alive_s),
@@ -186,7 +165,7 @@ class Service:
 
         settings = self._settings
         port = settings.grpc_port_or(listener.getsockname()[1] + 1 if settings.port else 0)
-        face = answering_calls(self._serving, self._registry, settings.host, port, max_body=settings.max_body)
+        face = answering_calls(self._serving, self._metrics, settings.host, port, max_body=settings.max_body)
         async with face as address:
             self._announce(f"gRPC on {address}")
             yield
@@ -209,22 +188,19 @@ class Service:
             inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
             shares_prefixes=settings.prefix_cache,
         )
+        name = settings.served_name or model.name
         self._engine = engine = EngineClient(
             Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
             model.runner,
             max_queue=settings.max_queue,
-            observer=EngineMetrics(self._registry),
+            observer=self._metrics.observer(name),
         )
-        self._registry.register(EngineCollector(engine.stats))
-        self._registry.register(KernelCollector(model.kernel_stats))
-        self._registry.register(CompilationCollector(model.num_compilations))
-        self._registry.register(SelfTestCollector(model.kernel_faults))
+        self._metrics.open(name, model, engine.stats)
         engine.start()
         # What has been made so far lives as long as the process: the collector need not walk it in every request.
         gc.collect()
         gc.freeze()
         generator = Generator(engine, model.tokenizer, model.chat_template)
-        name = settings.served_name or model.name
         self._serving.open(name, generator, engine.max_context, engine.stats, model.explain, model.description())
 
     async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:

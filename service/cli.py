@@ -115,6 +115,13 @@ def serve(
     max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,
     keep_alive_s: Annotated[str | None, typer.Option(help="Seconds an idle HTTP connection stays open.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="Seconds that running requests get to end at shutdown.")] = None,
+    vllm_metrics: Annotated[
+        bool | None,
+        typer.Option(
+            "--vllm-metrics",
+            help="Also give the metrics vLLM's names, for dashboards and gateways that know those.",
+        ),
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="Least level of a log line.")] = None,
     log_format: Annotated[str | None, typer.Option(help="Log lines for people or for machines.")] = None,
 ) -> int:

@@ -16,11 +16,12 @@ from kernels.attention.variants import AttentionVariant, select_attention
 from kernels.cpu import CPU, detect_cpu, usable_cores
 from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary
-from kernels.jit.numba_setup import compile_events
+from kernels.jit.numba_setup import cache_hits, compile_events
 from kernels.ladder import UnknownRung, rungs_for
+from kernels.peaks.measure import Peaks, measure_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
-from kernels.runtime.stats import KernelStats
+from kernels.runtime.stats import ExecutorTimes, KernelStats
 from kernels.self_test import Fault, SelfTest
 from service.engine.blocks import blocks_for
 from service.engine.model_runner import ModelRunner
@@ -30,6 +31,8 @@ from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
 from service.explain import ExplainedOp, explain
 from service.gguf.reader import GGUFFile, open_gguf
+from service.machine_facts import Stopwatch, machine_facts
+from service.metrics.machine import MachineFacts
 from service.model.architectures import architecture_of
 from service.model.config import ModelConfig, StepLimits, fields_of, read_config
 from service.model.decoder import Decoder
@@ -65,6 +68,10 @@ class GemmuleModel:
     file: GGUFFile
     faults: tuple[Fault, ...]
     """Micro-kernels that failed their self-test; others took their place."""
+    load_s: dict[str, float]
+    """Seconds by stage of the start."""
+    peaks: Peaks | None
+    """The machine's roofs, if they were measured."""
 
     @property
     def max_context(self) -> int:
@@ -103,26 +110,51 @@ class GemmuleModel:
     def num_compilations(self) -> int:
         return compile_events() + self.library.num_compiled
 
+    def num_cache_hits(self) -> int:
+        return cache_hits() + self.library.num_found
+
+    def executor_times(self) -> ExecutorTimes:
+        return self.executor.times()
+
+    def machine_facts(self) -> MachineFacts:
+        return machine_facts(
+            model=self.name,
+            cpu=self.cpu.name,
+            arch=self.cpu.arch,
+            slots=self.executor.program.slots,
+            weights=self.weights,
+            attention=self.attention,
+            kv=self.kv,
+            limits=self.limits,
+            load_s=self.load_s,
+            peaks=self.peaks,
+        )
+
     def close(self) -> None:
         self.runner.close()
         self.executor.close()
         self.file.close()
 
 
-def load_model(path: Path, settings: Settings) -> GemmuleModel:
-    """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again."""
+def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) -> GemmuleModel:
+    """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again.
+
+    `measures_peaks`: also the machine's roofs, for the metrics; it takes a tenth of a second.
+    """
+    watch = Stopwatch()
     cpu = detect_cpu()
     try:
         rungs = rungs_for(cpu, settings.isa)
     except UnknownRung as error:
         raise SettingsError(str(error)) from error
     with ExitStack() as opened:
-        file = opened.enter_context(open_gguf(path))
-        write_down = architecture_of(file.metadata)
-        config = read_config(file.metadata)
-        _check_context(config, settings)
-        tokenizer = load_tokenizer(file.metadata)
-        chat_template = load_chat_template(file.metadata, tokenizer)
+        with watch.stage("read"):
+            file = opened.enter_context(open_gguf(path))
+            write_down = architecture_of(file.metadata)
+            config = read_config(file.metadata)
+            _check_context(config, settings)
+            tokenizer = load_tokenizer(file.metadata)
+            chat_template = load_chat_template(file.metadata, tokenizer)
         library = KernelLibrary()
         self_test = SelfTest(library)
         limits = StepLimits(
@@ -133,20 +165,28 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         )
         planner = WeightPlanner(file, cpu, settings.isa, self_test)
         decoder = Decoder(config, fields_of(file.metadata), TensorSource(file), planner, limits)
-        write_down(decoder)
-        weights = decoder.pack()
+        with watch.stage("choose"):
+            write_down(decoder)
+        with watch.stage("pack"):
+            weights = decoder.pack()
         for fault in self_test.faults:
             log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
         kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
         attention = select_attention(rungs)
         try:
-            program = decoder.build(weights, kv, attention, library)
+            with watch.stage("compile"):
+                program = decoder.build(weights, kv, attention, library)
         except KernelsError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
         executor = opened.enter_context(Executor(program, limits.num_threads))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
-        _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
+        with watch.stage("warm_up"):
+            _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
+        peaks = None
+        if measures_peaks:
+            with watch.stage("peaks"):
+                peaks = measure_peaks(rungs[0], limits.num_threads, library)
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
         name=path.stem,
@@ -163,6 +203,8 @@ def load_model(path: Path, settings: Settings) -> GemmuleModel:
         library=library,
         file=file,
         faults=self_test.faults,
+        load_s=watch.seconds,
+        peaks=peaks,
     )
 
 

@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown."
     )
+    vllm_metrics: bool = Field(
+        default=False, description="Also give the metrics vLLM's names, for dashboards and gateways that know those."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least level of a log line."
     )

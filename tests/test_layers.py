@@ -24,6 +24,7 @@ LAYERS = (
         "service.kernel_list",
     ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),
+    ("service.machine_facts",),
     ("service.explain", "service.generate", "service.metrics"),
     ("service.engine",),
     ("service.model", "service.pull", "service.tokenizer"),

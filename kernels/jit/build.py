@@ -109,13 +109,17 @@ class ObjectCache:
     folder: Path
     arch: str
     num_compiled: int = 0
+    num_found: int = 0
 
     def object(self, ir: str) -> bytes:
         path = self.folder / f"{self._key(ir)}.o"
         try:
-            return path.read_bytes()
+            found = path.read_bytes()
         except FileNotFoundError:
             pass
+        else:
+            self.num_found += 1
+            return found
         made = compile_here(ir, self.arch)
         self.num_compiled += 1
         self._keep(path, made)

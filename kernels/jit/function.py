@@ -93,6 +93,8 @@ class NativeFunction:
         compiled.compile()
         if compiled.cache_hits == 0:
             COUNTER.add()
+        else:
+            COUNTER.add_found()
         return compiled
 
     @property

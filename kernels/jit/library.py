@@ -21,6 +21,11 @@ class KernelLibrary:
     def num_compiled(self) -> int:
         return self._cache.num_compiled
 
+    @property
+    def num_found(self) -> int:
+        """In the cache."""
+        return self._cache.num_found
+
     def load(self, kernels: Iterable[tuple[str, Callable[[], str]]]) -> None:
         """kernels: (symbol, emitter of its IR). Many at once are cheaper than one by one."""
         missing = {name: emit for name, emit in kernels if name not in self._addresses and name not in _LOADED}

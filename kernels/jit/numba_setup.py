@@ -60,10 +60,15 @@ class _CompileCounter(_event.Listener):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.count = 0
+        self.num_found = 0
 
     def add(self) -> None:
         with self._lock:
             self.count += 1
+
+    def add_found(self) -> None:
+        with self._lock:
+            self.num_found += 1
 
     def on_start(self, event: object) -> None:
         self.add()
@@ -80,3 +85,8 @@ _register("numba:compile", COUNTER)
 def compile_events() -> int:
     """How many functions numba has compiled in this process. Loading one from the cache is not compiling."""
     return COUNTER.count
+
+
+def cache_hits() -> int:
+    """How many functions of ours were loaded from the cache instead."""
+    return COUNTER.num_found

@@ -41,6 +41,11 @@ class EngineStats:
     idle_s: float
     """How long it has waited for work since it began."""
 
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV cache that sequences hold, 0 to 1."""
+        return self.num_used_blocks / self.num_blocks if self.num_blocks else 0.0
+
 
 class EngineClient:
     """Owns the engine thread from `start` to `stop`."""

@@ -3,20 +3,20 @@
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
 
 from service.generate.serving import Serving
 from service.http import chat_routes, completion_routes, kserve_routes, status_routes, token_routes
 from service.http.error_response import install_error_handlers
 from service.http.openapi import describe_bodies
-from service.metrics.http_metrics import CountRequests, HttpMetrics
+from service.metrics.http_metrics import CountRequests
+from service.metrics.service_metrics import ServiceMetrics
 
 SSE_KEEP_ALIVE_S = 15.0
 """Silence after which a stream says that it is alive; load balancers wait a minute or so."""
 
 
 def create_app(
-    serving: Serving, registry: CollectorRegistry, *, max_body: int, sse_keep_alive_s: float = SSE_KEEP_ALIVE_S
+    serving: Serving, metrics: ServiceMetrics, *, max_body: int, sse_keep_alive_s: float = SSE_KEEP_ALIVE_S
 ) -> FastAPI:
     app = FastAPI(
         title="Gemmule",
@@ -26,10 +26,10 @@ def create_app(
         redoc_url=None,
     )
     app.state.serving = serving
-    app.state.registry = registry
+    app.state.metrics = metrics
     app.state.max_body = max_body
     app.state.sse_keep_alive_s = sse_keep_alive_s
-    app.add_middleware(CountRequests, metrics=HttpMetrics(registry))
+    app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
     for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes):
         app.include_router(routes.router)

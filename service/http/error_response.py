@@ -33,6 +33,7 @@ def _body(message: str, kind: str, param: str | None, code: str) -> dict[str, ob
 
 async def _gemmule_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GemmuleError)
+    request.app.state.metrics.rejections.count(error)
     headers: Mapping[str, str] = {}
     if isinstance(error, QueueFull):
         headers = {"retry-after": str(max(1, round(error.retry_after_s)))}

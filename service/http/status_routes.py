@@ -5,8 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
 from service.errors import UnknownModel
@@ -60,10 +58,13 @@ async def version(request: Request) -> JSONResponse:
     return JSONResponse({"version": request.app.version})
 
 
-@router.get("/metrics", summary="Prometheus metrics.", response_class=PlainTextResponse)
+@router.get(
+    "/metrics", summary="Prometheus metrics, or OpenMetrics if that is asked for.", response_class=PlainTextResponse
+)
 def metrics(request: Request) -> Response:
     # Not async: the text is written on a worker thread, so that a scrape holds up no stream.
-    return Response(generate_latest(request.app.state.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    body, content_type = request.app.state.metrics.exposition.scrape(request.headers.get("accept", ""))
+    return Response(body, headers={"content-type": content_type})
 
 
 def _serving(request: Request) -> Serving:

@@ -9,10 +9,20 @@ from itertools import accumulate
 from operator import attrgetter
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.metrics.exposition import series
+
 LABELS = ("kernel", "op", "phase")
+HISTOGRAM = "gemmule_kernel_duration_seconds"
+COUNTERS = (
+    ("calls", "Calls of a micro-kernel; the team's threads share one.", attrgetter("calls")),
+    ("bytes", "Bytes that a micro-kernel had to move.", attrgetter("bytes")),
+    ("ops", "Arithmetic operations of a micro-kernel; a multiply-add is two.", attrgetter("operations")),
+    ("wall_seconds", "Time the steps spent in a micro-kernel.", attrgetter("wall_seconds")),
+    ("barrier_seconds", "Time threads waited for the others after it, added up.", attrgetter("barrier_seconds")),
+)
 
 
 class KernelStats(Protocol):
@@ -32,6 +42,8 @@ class KernelStats(Protocol):
     def barrier_seconds(self) -> float: ...
     @property
     def wall_seconds(self) -> float: ...
+    @property
+    def lead_seconds(self) -> float: ...
     @property
     def bytes(self) -> int: ...
     @property
@@ -53,39 +65,45 @@ class KernelFault(Protocol):
     def reason(self) -> str: ...
 
 
-class KernelCollector(Collector):
+class KernelText:
+    """A TextSource: the micro-kernels' histograms are most of a scrape."""
+
     def __init__(self, kernel_stats: Callable[[], Sequence[KernelStats]]) -> None:
         self._kernel_stats = kernel_stats
+        self._spelled: dict[tuple[str, str, str], _Spelled] = {}
 
-    def collect(self) -> Iterable[Metric]:
-        duration = HistogramMetricFamily(
-            "gemmule_kernel_duration_seconds",
-            "A thread's own work in one call of a micro-kernel; every thread of the team counts.",
-            labels=LABELS,
-        )
-        counters = [
-            (CounterMetricFamily(f"gemmule_kernel_{name}", text, labels=LABELS), attrgetter(field))
-            for name, text, field in (
-                ("calls", "Calls of a micro-kernel; the team's threads share one.", "calls"),
-                ("bytes", "Bytes that a micro-kernel had to move.", "bytes"),
-                ("ops", "Arithmetic operations of a micro-kernel; a multiply-add is two.", "operations"),
-                ("wall_seconds", "Time the steps spent in a micro-kernel.", "wall_seconds"),
-                ("barrier_seconds", "Time threads waited for the others after it, added up.", "barrier_seconds"),
-            )
-        ]
+    def text(self, is_openmetrics: bool) -> Iterable[str]:
+        rows = []
         for stats in self._kernel_stats():
-            labels = (stats.kernel, stats.op, stats.phase)
-            duration.add_metric(labels, _cumulative(stats.histogram), stats.seconds)
-            for counter, field in counters:
-                counter.add_metric(labels, field(stats))
-        yield duration
-        for counter, _ in counters:
-            yield counter
+            key = (stats.kernel, stats.op, stats.phase)
+            spelled = self._spelled.get(key)
+            if spelled is None:
+                # As many as the model has, by three phases: nothing that a client sends makes one more.
+                spelled = self._spelled[key] = _Spelled(*key)
+            rows.append((stats, spelled))
+        yield (
+            f"# HELP {HISTOGRAM} A thread's own work in one call of a micro-kernel; every thread of the team counts.\n"
+            f"# TYPE {HISTOGRAM} histogram\n"
+        )
+        for stats, spelled in rows:
+            counts = accumulate(stats.histogram)
+            yield "".join([f"{prefix}{count}\n" for prefix, count in zip(spelled.buckets, counts, strict=True)])
+            yield f"{spelled.count}{sum(stats.histogram)}\n{spelled.sum}{stats.seconds!r}\n"
+        for index, (name, text, field) in enumerate(COUNTERS):
+            family = f"gemmule_kernel_{name}{'' if is_openmetrics else '_total'}"
+            yield f"# HELP {family} {text}\n# TYPE {family} counter\n"
+            for stats, spelled in rows:
+                yield f"{spelled.counters[index]}{field(stats)!r}\n"
 
 
-def _cumulative(histogram: Sequence[int]) -> list[tuple[str, float]]:
-    """Prometheus counts, in each bucket, everything up to its bound."""
-    return list(zip(_bounds(), map(float, accumulate(histogram)), strict=True))
+class _Spelled:
+    """The lines of one (kernel, op, phase), up to their values."""
+
+    def __init__(self, *labels: str) -> None:
+        own = dict(zip(LABELS, labels, strict=True))
+        self.buckets = [series(f"{HISTOGRAM}_bucket", {**own, "le": bound}) + " " for bound in _bounds()]
+        self.count, self.sum = (series(f"{HISTOGRAM}_{part}", own) + " " for part in ("count", "sum"))
+        self.counters = [series(f"gemmule_kernel_{name}_total", own) + " " for name, _, _ in COUNTERS]
 
 
 @functools.cache
@@ -98,14 +116,20 @@ def _bounds() -> tuple[str, ...]:
 class CompilationCollector(Collector):
     """Kernels compiled since the process began. It must not move once the service is ready."""
 
-    def __init__(self, num_compilations: Callable[[], int]) -> None:
+    def __init__(self, num_compilations: Callable[[], int], num_cache_hits: Callable[[], int]) -> None:
         self._num_compilations = num_compilations
+        self._num_cache_hits = num_cache_hits
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
             "gemmule_kernel_compilations",
             "Micro-kernels and ops compiled, not found in a cache; none once the service is ready.",
             value=self._num_compilations(),
+        )
+        yield CounterMetricFamily(
+            "gemmule_kernel_cache_hits",
+            "Micro-kernels and ops found compiled in the cache folder.",
+            value=self._num_cache_hits(),
         )
 
 

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from service.errors import GemmuleError
-from service.metrics.rpc_metrics import RpcMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from service.rpc.status import code_of, trailing_metadata
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
 
-def bind(service: ServiceDescriptor, face: object, metrics: RpcMetrics) -> grpc.GenericRpcHandler:
+def bind(service: ServiceDescriptor, face: object, metrics: ServiceMetrics) -> grpc.GenericRpcHandler:
     """Every method of the service; one that the face lacks is a programmer's error."""
     handlers = {
         method.name: _handler(method, getattr(face, _snake(method.name)), metrics) for method in service.methods
@@ -33,7 +33,9 @@ def bind(service: ServiceDescriptor, face: object, metrics: RpcMetrics) -> grpc.
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
-def _handler(method: MethodDescriptor, behaviour: Behaviour, metrics: RpcMetrics) -> "grpc.RpcMethodHandler[Any, Any]":
+def _handler(
+    method: MethodDescriptor, behaviour: Behaviour, metrics: ServiceMetrics
+) -> "grpc.RpcMethodHandler[Any, Any]":
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     response = GetMessageClass(method.output_type)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
@@ -44,16 +46,17 @@ def _handler(method: MethodDescriptor, behaviour: Behaviour, metrics: RpcMetrics
     return handler
 
 
-def _answering(name: str, behaviour: Behaviour, metrics: RpcMetrics) -> Behaviour:
+def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics) -> Behaviour:
     async def answer(request: Any, call: Call) -> Any:
         code = grpc.StatusCode.CANCELLED
-        metrics.in_flight.inc()
+        metrics.rpc.in_flight.inc()
         try:
             response = await behaviour(request, call)
             code = grpc.StatusCode.OK
             return response
         except GemmuleError as error:
             code = code_of(error)
+            metrics.rejections.count(error)
             if error.status >= 500:
                 log.warning("%s: %s %s: %s", name, code.name, error.code, error)
             await call.abort(code, str(error), trailing_metadata(error))
@@ -65,8 +68,8 @@ def _answering(name: str, behaviour: Behaviour, metrics: RpcMetrics) -> Behaviou
             log.exception("%s failed", name)
             await call.abort(code, "internal error")
         finally:
-            metrics.in_flight.dec()
-            metrics.requests.labels(name, code.name).inc()
+            metrics.rpc.in_flight.dec()
+            metrics.rpc.requests.labels(name, code.name).inc()
 
     return answer
 

@@ -8,11 +8,10 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry
 
 from service.errors import StartupError
 from service.generate.serving import Serving
-from service.metrics.rpc_metrics import RpcMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from service.rpc import health
 from service.rpc.control import Control
 from service.rpc.inference import Inference
@@ -41,10 +40,9 @@ OPTIONS = (
 
 @contextlib.asynccontextmanager
 async def answering(
-    serving: Serving, registry: CollectorRegistry, host: str, port: int, *, max_body: int
+    serving: Serving, metrics: ServiceMetrics, host: str, port: int, *, max_body: int
 ) -> AsyncIterator[str]:
     """Calls are answered inside the block; yields host:port. At its end the last ones are written. StartupError."""
-    metrics = RpcMetrics(registry)
     server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_body)])
     faces = {
         inference_pb2.DESCRIPTOR.services_by_name["Inference"]: Inference(serving),

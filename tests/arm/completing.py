@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from prometheus_client import CollectorRegistry
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
@@ -16,8 +15,7 @@ from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
 from service.loader import GemmuleModel, load_model
-from service.metrics.engine_metrics import EngineMetrics
-from service.metrics.kernel_collector import CompilationCollector, KernelCollector
+from service.metrics.service_metrics import ServiceMetrics
 from service.settings import Settings
 
 
@@ -38,16 +36,15 @@ async def completing(path: Path, isa: str | None = None, threads: int = 1) -> As
     model = load_model(path, Settings(isa=isa, threads=threads, max_batch=4))
     pool = BlockPool(model.num_blocks)
     limits = SchedulerLimits(max_context=model.max_context, max_batch=4)
-    registry = CollectorRegistry()
-    registry.register(KernelCollector(model.kernel_stats))
-    registry.register(CompilationCollector(model.num_compilations))
+    metrics = ServiceMetrics()
     scheduler = Scheduler(pool, limits, model.tokenizer.eos_ids)
-    engine = EngineClient(scheduler, model.runner, observer=EngineMetrics(registry))
+    engine = EngineClient(scheduler, model.runner, observer=metrics.observer(model.name))
+    metrics.open(model.name, model, engine.stats)
     engine.start()
     try:
         serving = Serving()
         serving.open(model.name, Generator(engine, model.tokenizer, model.chat_template), engine.max_context)
-        transport = httpx.ASGITransport(create_app(serving, registry, max_body=1 << 20))
+        transport = httpx.ASGITransport(create_app(serving, metrics, max_body=1 << 20))
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=None) as client:
             yield Completing(model, client)
     finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
 from kernels.registry import matmul_variants
 from tests.end_to_end.requests import CHAT, COMPLETIONS, GREEDY, SEEDED, STORY, answers, others
@@ -58,6 +59,58 @@ def test_kernel_counters_agree_with_their_histograms(busy: tuple[Metrics, Metric
         steps = after.value("gemmule_step_duration_seconds_count", phase=phase)
         ops = [op for op in after.labels("gemmule_kernel_calls_total") if op["op"] == "embed" and op["phase"] == phase]
         assert sum(after.value("gemmule_kernel_calls_total", **op) for op in ops) in (steps, steps + 1)  # the warm-up
+
+
+def test_the_parts_of_steps_and_the_threads_add_up(busy: tuple[Metrics, Metrics]) -> None:
+    after = busy[1]
+    parts = {labels["part"]: labels for labels in after.labels("gemmule_step_part_seconds_total")}
+    seconds = {part: after.value("gemmule_step_part_seconds_total", **labels) for part, labels in parts.items()}
+    assert set(seconds) == {
+        "plan", "fill", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle",
+    }  # fmt: skip
+    assert all(value > 0 for value in seconds.values()), seconds
+    stepped_s = sum(value for part, value in seconds.items() if part != "idle")
+    assert stepped_s == pytest.approx(after.sum("gemmule_step_duration_seconds_sum"), rel=0.02)
+    walls = [after.sum("gemmule_thread_seconds_total", thread=str(thread)) for thread in range(NUM_THREADS)]
+    assert walls[1] == pytest.approx(walls[0], rel=0.05)
+
+
+def test_what_a_start_chose_and_measured(server: Server, busy: tuple[Metrics, Metrics]) -> None:
+    after = busy[1]
+    chosen = {(labels["op"], labels["kernel"]) for labels in after.labels("gemmule_kernel_info")}
+    seen = {(labels["op"], labels["kernel"]) for labels in after.labels(f"{HISTOGRAM}_count")}
+    assert seen <= chosen
+    assert after.value("gemmule_machine_peak_bytes_per_second") > 0
+    assert {labels["peak"] for labels in after.labels("gemmule_machine_peak_ops_per_second")} == {"int8", "f32"}
+    (build,) = after.labels("gemmule_build_info")
+    assert build["threads"] == str(NUM_THREADS)
+    assert {"read", "pack", "compile"} <= {labels["stage"] for labels in after.labels("gemmule_load_seconds")}
+
+
+def test_both_formats(server: Server, busy: tuple[Metrics, Metrics]) -> None:
+    response = httpx.get(f"{server.url}/metrics", headers={"accept": "application/openmetrics-text"})
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    names = {sample.name for family in openmetrics_families(response.text) for sample in family.samples}
+    assert {f"{HISTOGRAM}_bucket", "process_resident_memory_bytes", "python_gc_collections_total"} <= names
+
+
+def test_clients_make_no_series(server: Server, busy: tuple[Metrics, Metrics]) -> None:
+    def odd_requests() -> None:
+        for word in ("one", "two", "three"):
+            httpx.get(f"{server.url}/{word}")
+            httpx.request(word.upper(), f"{server.url}/v1/models")
+            headers = {"x-request-id": word, "traceparent": f"00-{word:0>32}-{word:0>16}-01"}
+            body = {**GREEDY, "model": word, "user": word, "max_tokens": 2}
+            httpx.post(f"{server.url}{COMPLETIONS}", json=body, headers=headers)
+            httpx.post(f"{server.url}{COMPLETIONS}", json={**body, "model": None, word: 1}, headers=headers)
+            post(server, COMPLETIONS, {"prompt": word, "max_tokens": 2})
+
+    odd_requests()
+    before = set(server.metrics().samples)
+    odd_requests()
+    new = {key for key in set(server.metrics().samples) - before if not key[0].startswith("gemmule_kernel_")}
+    assert not new
+    assert len(before) < 12_000
 
 
 def test_no_compilation_on_the_request_path(busy: tuple[Metrics, Metrics]) -> None:

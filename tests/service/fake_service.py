@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 
+from kernels.runtime.stats import ExecutorTimes, ThreadTimes
 from service.app import Service
 from service.engine.plan import StepPlan
 from service.engine.request import SampledToken
 from service.errors import ModelFileError
 from service.logs import configure_logs
 from service.metrics.kernel_collector import KernelFault, KernelStats
+from service.metrics.machine import MachineFacts
 from service.settings import load_settings
 from tests.service.fakes import FakeChatTemplate, FakeRunner, FakeTokenizer
 
@@ -50,6 +52,26 @@ class FakeModel:
 
     def explain(self) -> Sequence[object]:
         return []
+
+    def num_cache_hits(self) -> int:
+        return 5
+
+    def executor_times(self) -> ExecutorTimes:
+        return ExecutorTimes(steps=0, wall_s=0.0, call_s=0.0, threads=(ThreadTimes(0.0, 0.0, 0.0),))
+
+    def machine_facts(self) -> MachineFacts:
+        return MachineFacts(
+            version="0",
+            model=self.name,
+            cpu="fake",
+            arch="fake",
+            num_threads=1,
+            kernels=(),
+            load_s={},
+            weight_bytes=0,
+            kv_bytes=0,
+            kv_block_tokens=32,
+        )
 
     def num_compilations(self) -> int:
         return 3

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from prometheus_client import CollectorRegistry
 
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
-from service.metrics.engine_metrics import EngineCollector, EngineMetrics
+from service.metrics.engine_metrics import EngineCollector
+from service.metrics.service_metrics import ServiceMetrics
 from tests.service.fakes import FakeChatTemplate, FakeRunner, FakeTokenizer, serving
 
 MODEL = "fake"
@@ -28,13 +28,13 @@ async def api(
     **arguments: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """`client.app` is the application (arguments: tests.service.fakes.serving)."""
-    registry = CollectorRegistry()
-    async with serving(runner, observer=EngineMetrics(registry), **arguments) as engine:
-        registry.register(EngineCollector(engine.stats))
+    metrics = ServiceMetrics()
+    async with serving(runner, observer=metrics.observer(MODEL), **arguments) as engine:
+        metrics.registry.register(EngineCollector(engine.stats))
         state = Serving(clock=lambda: CREATED_S)
         generator = Generator(engine, FakeTokenizer(), FakeChatTemplate() if has_chat_template else None)
         state.open(MODEL, generator, engine.max_context, engine.stats)
-        app = create_app(state, registry, max_body=max_body, sse_keep_alive_s=sse_keep_alive_s)
+        app = create_app(state, metrics, max_body=max_body, sse_keep_alive_s=sse_keep_alive_s)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

@@ -6,10 +6,10 @@ from importlib.metadata import version
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 
 from service.generate.serving import Phase, Serving
 from service.http.application import create_app
+from service.metrics.service_metrics import ServiceMetrics
 from tests.service.fakes import FakeRunner
 from tests.service.http.api import MODEL, api, check_error, events_of
 
@@ -143,7 +143,9 @@ async def test_a_step_that_fails_within_a_stream_is_its_last_event() -> None:
 
 
 async def test_a_bug_of_ours_is_a_500_without_its_details() -> None:
-    app = create_app(Serving(), None, max_body=100)  # type: ignore[arg-type]  # that is the bug
+    metrics = ServiceMetrics()
+    metrics.exposition = None  # type: ignore[assignment]  # that is the bug
+    app = create_app(Serving(), metrics, max_body=100)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         response = await client.get("/metrics")
@@ -152,7 +154,7 @@ async def test_a_bug_of_ours_is_a_500_without_its_details() -> None:
 
 async def test_loading_ready_draining() -> None:
     state = Serving()
-    app = create_app(state, CollectorRegistry(), max_body=1000)
+    app = create_app(state, ServiceMetrics(), max_body=1000)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         assert state.phase is Phase.LOADING
         assert (await client.get("/health/live")).status_code == 200

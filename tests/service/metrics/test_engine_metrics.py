@@ -1,5 +1,6 @@
 """What the engine tells arrives in the series that dashboards read."""
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from service.engine.block_tables import PrefixStats
@@ -42,7 +43,9 @@ def test_a_step_counts_its_tokens_times_and_parts() -> None:
     assert value("gemmule_step_duration_seconds_count", {"phase": "mixed"}) == 1
     assert value("gemmule_step_duration_seconds_count", {"phase": "decode"}) == 0
     assert value("gemmule_step_tokens_sum", {"phase": "mixed"}) == 20
-    assert value("gemmule_step_part_seconds_total", {"part": "run"}) == 0.02
+    assert value("gemmule_step_sequences_sum", {"phase": "mixed"}) == 3
+    assert value("gemmule_request_prefill_time_seconds_sum") == 0.2
+    assert (metrics.plan_s, metrics.run_s, metrics.commit_s) == (0.001, 0.02, 0.003)
     assert value("gemmule_step_failures_total") == 0
 
 
@@ -72,6 +75,10 @@ def test_a_finished_request() -> None:
     assert value("gemmule_prompt_tokens_total") == 12
     assert value("gemmule_e2e_request_latency_seconds_sum", {"finish_reason": "stop"}) == 0.9
     assert value("gemmule_e2e_request_latency_seconds_count", {"finish_reason": "abort"}) == 0
+    assert value("gemmule_request_prompt_tokens_sum") == 12
+    assert value("gemmule_request_generation_tokens_sum") == 3
+    assert value("gemmule_request_decode_time_seconds_sum") == pytest.approx(0.6)
+    assert value("gemmule_request_time_per_output_token_seconds_sum") == pytest.approx(0.3)
 
 
 def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -> None:
@@ -100,4 +107,5 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
     assert registry.get_sample_value("gemmule_kv_blocks_cached") == 3
     assert registry.get_sample_value("gemmule_prefix_cache_queries_total") == 100
     assert registry.get_sample_value("gemmule_prefix_cache_hits_total") == 64
+    assert registry.get_sample_value("gemmule_kv_usage_ratio") == 7 / 64
     assert registry.get_sample_value("gemmule_engine_alive") == 1

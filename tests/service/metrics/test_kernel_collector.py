@@ -1,12 +1,14 @@
 """The executor's facts as a Prometheus histogram and counters."""
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from kernels.runtime.stats import KernelStats
 from kernels.runtime.ticks import NUM_BUCKETS
 from kernels.self_test import Fault
-from service.metrics.kernel_collector import CompilationCollector, KernelCollector, SelfTestCollector
+from service.metrics.exposition import Exposition
+from service.metrics.kernel_collector import CompilationCollector, KernelText, SelfTestCollector
 
 KERNEL = "matmul_clamp_f32_qsi8d32p4x8_qsi4c32p4x8_8x4x32_neon_i8mm"
 
@@ -29,11 +31,27 @@ def stats(phase: str = "decode", **changes: object) -> KernelStats:
     return KernelStats(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def scrape(rows: list[KernelStats], accept: str = "") -> str:
+    exposition = Exposition(CollectorRegistry())
+    exposition.add(KernelText(lambda: rows))
+    return exposition.scrape(accept)[0].decode()
+
+
+def values(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def test_histogram_is_cumulative_and_labelled_by_kernel_op_and_phase() -> None:
-    registry = CollectorRegistry()
-    registry.register(KernelCollector(lambda: [stats(), stats("prefill", calls=1, seconds=0.5)]))
+    found = values(scrape([stats(), stats("prefill", calls=1, seconds=0.5)]))
     labels = {"kernel": KERNEL, "op": "ffn_up", "phase": "decode"}
-    value = registry.get_sample_value
+
+    def value(name: str, labels: dict[str, str]) -> float:
+        return found[name, frozenset(labels.items())]
+
     for le, count in (("6.4e-08", 1), ("9.6e-08", 3), ("0.000393216", 3), ("0.536870912", 3), ("+Inf", 6)):
         assert value("gemmule_kernel_duration_seconds_bucket", {**labels, "le": le}) == count
     assert value("gemmule_kernel_duration_seconds_count", labels) == 6
@@ -46,20 +64,41 @@ def test_histogram_is_cumulative_and_labelled_by_kernel_op_and_phase() -> None:
     assert value("gemmule_kernel_barrier_seconds_total", labels) == 0.03
 
 
-def test_the_text_parses_back() -> None:
-    registry = CollectorRegistry()
-    registry.register(KernelCollector(lambda: [stats()]))
-    registry.register(CompilationCollector(lambda: 7))
-    families = {family.name: family for family in text_string_to_metric_families(generate_latest(registry).decode())}
+def test_both_formats_parse_and_say_the_same() -> None:
+    text = scrape([stats(), stats("mixed")])
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     assert families["gemmule_kernel_duration_seconds"].type == "histogram"
     assert families["gemmule_kernel_calls"].type == "counter"
-    assert families["gemmule_kernel_compilations"].samples[0].value == 7
+    open_text = scrape([stats(), stats("mixed")], "application/openmetrics-text")
+    open_families = list(openmetrics_families(open_text))
+    assert {family.name: family.type for family in open_families} == {
+        name: family.type for name, family in families.items()
+    }
+    samples = [sample for family in open_families for sample in family.samples]
+    assert values(text) == {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
 
 
 def test_no_kernels_yet() -> None:
+    assert "gemmule_kernel_duration_seconds_bucket" not in scrape([])
+
+
+def test_series_go_on_from_scrape_to_scrape() -> None:
+    rows = [stats()]
+    exposition = Exposition(CollectorRegistry())
+    exposition.add(KernelText(lambda: rows))
+    first = values(exposition.scrape()[0].decode())
+    rows[:] = [stats(calls=5), stats("mixed")]
+    second = values(exposition.scrape()[0].decode())
+    assert first.keys() < second.keys()
+    key = ("gemmule_kernel_calls_total", frozenset({("kernel", KERNEL), ("op", "ffn_up"), ("phase", "decode")}))
+    assert (first[key], second[key]) == (3, 5)
+
+
+def test_compilations_and_cache_hits() -> None:
     registry = CollectorRegistry()
-    registry.register(KernelCollector(lambda: []))
-    assert b"gemmule_kernel_duration_seconds_bucket" not in generate_latest(registry)
+    registry.register(CompilationCollector(lambda: 7, lambda: 8))
+    assert registry.get_sample_value("gemmule_kernel_compilations_total") == 7
+    assert registry.get_sample_value("gemmule_kernel_cache_hits_total") == 8
 
 
 def test_a_failed_self_test_is_counted_with_its_reason() -> None:

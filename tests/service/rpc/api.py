@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from service.engine.client import EngineClient
 from service.generate.generator import Generator
 from service.generate.serving import Serving
+from service.metrics.service_metrics import ServiceMetrics
 from service.rpc.proto.gemmule.v1 import control_pb2, inference_pb2
 from service.rpc.proto.inference import open_inference_grpc_pb2
 from service.rpc.server import answering
@@ -43,17 +44,17 @@ async def api(
     runner: FakeRunner, *, is_open: bool = True, max_body: int = 1 << 20, **arguments: Any
 ) -> AsyncIterator[Api]:
     """`is_open` False: the model is still being loaded (arguments: tests.service.fakes.serving)."""
-    registry = CollectorRegistry()
+    metrics = ServiceMetrics()
     asked: list[bool] = []
     async with serving(runner, **arguments) as engine:
         state = Serving(clock=lambda: CREATED_S, ask_to_stop=lambda: asked.append(True))
         if is_open:
             open_model(state, engine)
         async with (
-            answering(state, registry, "127.0.0.1", 0, max_body=max_body) as address,
+            answering(state, metrics, "127.0.0.1", 0, max_body=max_body) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
-            yield Api(channel, state, engine, registry, asked, address)
+            yield Api(channel, state, engine, metrics.registry, asked, address)
 
 
 def open_model(state: Serving, engine: EngineClient) -> None:
