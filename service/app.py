@@ -193,6 +193,7 @@ class Service:
             Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
             model.runner,
             max_queue=settings.max_queue,
+            max_queue_tokens=settings.max_queue_tokens,
             observer=self._metrics.observer(name),
         )
         self._metrics.open(name, model, engine.stats)

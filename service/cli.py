@@ -103,6 +103,9 @@ def serve(
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
+    max_queue_tokens: Annotated[
+        str | None, typer.Option(help="Prompt tokens that may wait; a request beyond is refused with 503.")
+    ] = None,
     prefix_cache: Annotated[
         bool | None,
         typer.Option(

@@ -102,6 +102,15 @@ class Draining(GemmuleError):
     kind = "unavailable_error"
 
 
+class DeadlineExceeded(GemmuleError):
+    """The request's own time limit passed before its first token."""
+
+    status = 504
+    grpc_code = "DEADLINE_EXCEEDED"
+    code = "deadline_exceeded"
+    kind = "timeout_error"
+
+
 class StepFailed(GemmuleError):
     """A step of the engine failed; every request that took part in it ends."""
 

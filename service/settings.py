@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         default=256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503."
     )
+    max_queue_tokens: int = Field(
+        default=1 << 18, ge=1, description="Prompt tokens that may wait; a request beyond is refused with 503."
+    )
     prefix_cache: bool = Field(
         default=True, description="Keep the KV blocks of past prompts and answers, for those that begin alike."
     )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.engine.admission import Admission
 from service.engine.block_tables import PrefixStats
 from service.engine.loop import EngineLoop
 from service.engine.observer import EngineObserver, NoObserver
@@ -20,8 +21,10 @@ from service.engine.request import FinishReason, Request, TokenEvent
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.stream import TokenStream
-from service.errors import Draining, GemmuleError, NotReady, QueueFull, StepFailed
+from service.errors import Draining, GemmuleError, NotReady, StepFailed
 
+STALL_S = 60.0
+"""An engine thread that has not come round for so long hangs: no step takes as long."""
 SEED_MASK = (1 << 64) - 1
 
 
@@ -40,6 +43,13 @@ class EngineStats:
     """The engine thread runs."""
     idle_s: float
     """How long it has waited for work since it began."""
+    num_waiting_tokens: int = 0
+    """Prompt tokens of the requests whose first token has not been heard of."""
+
+    @property
+    def is_well(self) -> bool:
+        """The engine thread is there and comes round."""
+        return self.is_alive and self.heartbeat_age_s < STALL_S
 
     @property
     def kv_usage(self) -> float:
@@ -56,21 +66,25 @@ class EngineClient:
         runner: Runner,
         *,
         max_queue: int = 256,
+        max_queue_tokens: int = 1 << 18,
         observer: EngineObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw_seed: Callable[[], int] = lambda: secrets.randbits(64),
         idle_wake_s: float = 1.0,
     ) -> None:
-        """`idle_wake_s`: how often the idle engine thread wakes to beat its heart and to check its books."""
+        """`max_queue_tokens`: of prompts that wait.
+
+        `idle_wake_s`: how often the idle engine thread wakes to beat its heart and to check its books.
+        """
         self._scheduler = scheduler
         self._observer = observer if observer is not None else NoObserver()
         self._clock = clock
         self._draw_seed = draw_seed
-        self._max_open = scheduler.limits.max_batch + max_queue
+        self._admission = Admission(scheduler.limits.max_batch + max_queue, max_queue_tokens)
         # An open request sends an Add and at most one Abort, and stays open until we have heard that the engine let
         # go of it; an Abort sent just before we heard lasts until the next step. So the commands are bounded by the
         # requests, and putting one never waits and never fails.
-        self._commands: queue.Queue[Command] = queue.Queue(3 * self._max_open + 1)
+        self._commands: queue.Queue[Command] = queue.Queue(3 * self._admission.max_open + 1)
         self._loop = EngineLoop(scheduler, runner, self._commands, self._post, clock, idle_wake_s)
         self._thread = threading.Thread(target=self._loop.run, name="engine", daemon=True)
         self._event_loop: asyncio.AbstractEventLoop | None = None
@@ -119,14 +133,11 @@ class EngineClient:
             raise self._refuse()
         assert request.id not in self._streams, f"request {request.id} is open already"
         self._scheduler.check_fits(request)
-        if len(self._streams) >= self._max_open:
-            raise QueueFull(
-                f"{len(self._streams)} requests are running or waiting, and no more than {self._max_open} may; "
-                f"try again later"
-            )
+        self._admission.check(len(request.prompt_ids))
         seed = request.sampling.seed
         stream = TokenStream(abort=lambda: self._commands.put_nowait(Abort(request.id)))
         self._streams[request.id] = stream
+        self._admission.enter(request.id, len(request.prompt_ids))
         self._none_open.clear()
         self._commands.put_nowait(Add(request, SEED_MASK & (self._draw_seed() if seed is None else seed)))
         return stream
@@ -142,6 +153,7 @@ class EngineClient:
             heartbeat_age_s=self._clock() - self._loop.heartbeat_s,
             is_alive=self._thread.is_alive(),
             idle_s=self._loop.idle_s,
+            num_waiting_tokens=self._admission.num_waiting_tokens,
         )
 
     def _post(self, report: StepReport) -> None:
@@ -165,7 +177,9 @@ class EngineClient:
 
     def _deliver(self, request_id: str, event: TokenEvent) -> None:
         self._streams[request_id].deliver(event)
+        self._admission.begin(request_id)
         if event.finish_reason is not None:
+            self._admission.end(request_id, self._clock())
             del self._streams[request_id]
             if not self._streams:
                 self._none_open.set()

@@ -18,12 +18,13 @@ from service.engine.request import FailedRow, FinishReason, SampledToken, TokenE
 from service.engine.runner import Runner
 from service.engine.scheduler import Output, Scheduler
 from service.engine.sequence import Sequence
-from service.errors import Draining, GemmuleError, StepFailed
+from service.errors import DeadlineExceeded, Draining, GemmuleError, StepFailed
 
 _log = logging.getLogger(__name__)
 
 # What clients hear; the log has the reasons, which may name files and addresses.
 NO_STEP = "the server could not compute the next tokens; its log says why"
+NO_TIME = "the time limit of the request has passed before its first token"
 NO_TOKEN = "the model gave no usable numbers for the next token of this request"
 
 
@@ -59,6 +60,8 @@ class EngineLoop:
         try:
             while self._take_commands():
                 self.heartbeat_s = self._clock()
+                for sequence in self._scheduler.expire(self.heartbeat_s):
+                    self._expire(sequence)
                 if self._scheduler.has_work:
                     self._step()
                 elif self._events:
@@ -124,7 +127,7 @@ class EngineLoop:
         except Exception as raised:
             error = raised
             _log.exception("a step of %d tokens has failed", plan.num_tokens)
-        ended_s = self._clock()
+        self.heartbeat_s = ended_s = self._clock()
         for chunk in plan.chunks:
             if not chunk.is_decode:
                 chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
@@ -176,6 +179,12 @@ class EngineLoop:
         self._events.append((sequence.id, TokenEvent((token,), reason, output.is_complete, num_cached)))
         if reason is not None:
             self._finished.append(timings_of(sequence, reason, now_s))
+
+    def _expire(self, sequence: Sequence) -> None:
+        if sequence.num_output_tokens:
+            self._end(sequence, FinishReason.LENGTH, None)
+        else:
+            self._end(sequence, FinishReason.ERROR, DeadlineExceeded(NO_TIME))
 
     def _end(self, sequence: Sequence, reason: FinishReason, error: GemmuleError | None) -> None:
         num_cached = sequence.num_cached_tokens or 0

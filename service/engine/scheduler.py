@@ -54,6 +54,8 @@ class Scheduler:
         # Both in the order of rank. A waiting sequence holds no blocks.
         self._waiting: list[Sequence] = []
         self._running: list[Sequence] = []
+        self._timed: dict[str, Sequence] = {}
+        """Those with a deadline."""
         self._num_added = 0
 
     @property
@@ -118,7 +120,14 @@ class Scheduler:
         )
         self._num_added += 1
         insort(self._waiting, sequence, key=_rank)
+        if request.deadline_s is not None:
+            self._timed[request.id] = sequence
         return sequence
+
+    def expire(self, now_s: float) -> list[Sequence]:
+        """Forget those whose deadline has passed."""
+        late = [name for name, s in self._timed.items() if (s.request.deadline_s or 0.0) <= now_s]
+        return [sequence for name in late if (sequence := self.abort(name)) is not None]
 
     def abort(self, request_id: str) -> Sequence | None:
         """Forget a request wherever it is. None: it has ended already."""
@@ -126,14 +135,14 @@ class Scheduler:
             for sequence in sequences:
                 if sequence.id == request_id:
                     sequences.remove(sequence)
-                    self._tables.release(sequence)
+                    self._end(sequence)
                     return sequence
         return None
 
     def abort_all(self) -> list[Sequence]:
         ended = [*self._running, *self._waiting]
         for sequence in ended:
-            self._tables.release(sequence)
+            self._end(sequence)
         self._running.clear()
         self._waiting.clear()
         return ended
@@ -180,7 +189,7 @@ class Scheduler:
             output = self._take(sequence, token)
             if output.finish_reason is not None:
                 self._running.remove(sequence)
-                self._tables.release(sequence, is_spoilt=isinstance(token, FailedRow))
+                self._end(sequence, is_spoilt=isinstance(token, FailedRow))
             outputs.append(output)
         assert next(tokens, None) is None, "more tokens than rows that sample"
         return outputs
@@ -195,7 +204,7 @@ class Scheduler:
         failed = [chunk.sequence for chunk in plan.chunks]
         for sequence in failed:
             self._running.remove(sequence)
-            self._tables.release(sequence)
+            self._end(sequence)
         return failed
 
     def check(self) -> None:
@@ -207,6 +216,9 @@ class Scheduler:
         assert all(not s.block_table and s.num_computed == 0 for s in self._waiting), "who waits holds nothing"
         assert all(s.num_computed < len(s.token_ids) for s in self._running), "a token to compute is always left"
         assert len(self._running) <= self._limits.max_batch
+        assert all(s in self._running or s in self._waiting for s in self._timed.values()), (
+            "who has ended has no deadline"
+        )
 
     def _prefill_budget(self, num_decoding: int, num_waiting: int) -> int:
         """Tokens. As many prompts as are allowed to run count as waiting, and no more."""
@@ -243,6 +255,10 @@ class Scheduler:
         self._waiting.remove(sequence)
         insort(self._running, sequence, key=_rank)
         self._tables.admit(sequence)
+
+    def _end(self, sequence: Sequence, *, is_spoilt: bool = False) -> None:
+        self._tables.release(sequence, is_spoilt=is_spoilt)
+        self._timed.pop(sequence.id, None)
 
     def _take(self, sequence: Sequence, token: SampledToken | FailedRow) -> Output:
         if isinstance(token, FailedRow):

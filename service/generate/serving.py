@@ -77,6 +77,11 @@ class Serving:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the process is worth keeping: a loaded model's engine comes round."""
+        return self._model is None or self._model.load().is_well
+
     def now_s(self) -> int:
         return int(self._clock())
 

@@ -14,9 +14,14 @@ from service.http.openapi import json_of
 router = APIRouter()
 
 
-@router.get("/health/live", summary="The process answers.", responses=json_of("Health"))
-async def live() -> JSONResponse:
-    return JSONResponse({"status": "live"})
+@router.get(
+    "/health/live",
+    summary="200 while the process works; 503 when its engine hangs or has died.",
+    responses=json_of("Health", 200, 503),
+)
+async def live(request: Request) -> JSONResponse:
+    is_well = _serving(request).is_well
+    return JSONResponse({"status": "live" if is_well else "stalled"}, 200 if is_well else 503)
 
 
 @router.get(

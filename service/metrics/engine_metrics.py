@@ -127,6 +127,7 @@ class EngineCollector(Collector):
         for name, text, value in (
             ("gemmule_requests_running", "Requests that take part in steps.", stats.num_running),
             ("gemmule_requests_waiting", "Requests that wait for their first step.", stats.num_queued),
+            ("gemmule_waiting_prompt_tokens", "Of requests without a first token.", stats.num_waiting_tokens),
             ("gemmule_kv_blocks_used", "KV cache blocks held by sequences.", stats.num_used_blocks),
             ("gemmule_kv_blocks_cached", "Free KV cache blocks that can be found again.", stats.num_cached_blocks),
             ("gemmule_kv_blocks_capacity", "KV cache blocks in all.", stats.num_blocks),

@@ -6,11 +6,11 @@ from random import Random
 
 import pytest
 
-from service.engine.client import EngineClient
+from service.engine.client import STALL_S, EngineClient
 from service.engine.request import FinishReason, Request, SamplingParams
-from service.errors import ContextOverflow, Draining, NotReady, QueueFull
+from service.errors import ContextOverflow, DeadlineExceeded, Draining, NotReady, QueueFull
 from tests.service.engine.builders import request, scheduler, tokens_of
-from tests.service.fakes import FakeRunner, serving, until
+from tests.service.fakes import FakeClock, FakeRunner, serving, until
 
 
 async def test_one_request() -> None:
@@ -217,3 +217,59 @@ async def test_what_outlives_the_drain_limit_is_aborted_with_a_reason() -> None:
             assert events[-1].finish_reason is FinishReason.ABORT
             assert isinstance(events[-1].error, Draining)
         assert client.stats().num_used_blocks == 0
+
+
+async def test_prompts_that_wait_are_bounded_by_their_tokens() -> None:
+    runner = FakeRunner()
+    async with serving(runner, max_queue_tokens=100) as client:
+        runner.hold()
+        first, second, third = (request(60, id=name, max_tokens=2) for name in ("first", "second", "third"))
+        stream = client.generate(first)
+        with pytest.raises(QueueFull, match="120 tokens"):
+            client.generate(second)
+        assert client.stats().num_waiting_tokens == 60
+        runner.let_go()
+        assert len(await tokens_of(stream)) == 2
+        assert len(await tokens_of(client.generate(third))) == 2
+        assert client.stats().num_waiting_tokens == 0
+
+
+async def test_a_deadline_ends_a_request_with_what_it_has() -> None:
+    clock, runner = FakeClock(), FakeRunner()
+    async with serving(runner, clock=clock, max_batch=1) as client:
+        runner.hold()
+        running = client.generate(
+            replace(request(max_tokens=500, id="running", arrival_s=1), deadline_s=clock.now_s + 5.0)
+        )
+        waiting = client.generate(replace(request(id="waiting", arrival_s=2), deadline_s=clock.now_s + 5.0))
+        for _ in range(3):
+            await runner.next_step()
+            runner.allow()
+        await runner.next_step()
+        clock.advance(4.9)
+        runner.allow()
+        await runner.next_step()
+        clock.advance(0.1)
+        runner.let_go()
+        events = [event async for event in running]
+        assert sum(len(event.tokens) for event in events) == 5
+        assert (events[-1].finish_reason, events[-1].error) == (FinishReason.LENGTH, None)
+        (last,) = [event async for event in waiting]
+        assert last.finish_reason is FinishReason.ERROR
+        assert isinstance(last.error, DeadlineExceeded)
+        assert client.stats().num_used_blocks == 0
+
+
+async def test_an_engine_that_hangs_is_not_well() -> None:
+    clock, runner = FakeClock(), FakeRunner()
+    async with serving(runner, clock=clock) as client:
+        assert client.stats().is_well
+        runner.hold()
+        stream = client.generate(request(max_tokens=2))
+        await runner.next_step()
+        clock.advance(STALL_S)
+        assert not client.stats().is_well
+        runner.let_go()
+        await tokens_of(stream)
+        assert client.stats().is_well
+    assert not client.stats().is_well

@@ -7,10 +7,11 @@ from importlib.metadata import version
 import httpx
 import pytest
 
+from service.engine.client import STALL_S
 from service.generate.serving import Phase, Serving
 from service.http.application import create_app
 from service.metrics.service_metrics import ServiceMetrics
-from tests.service.fakes import FakeRunner
+from tests.service.fakes import FakeClock, FakeRunner
 from tests.service.http.api import MODEL, api, check_error, events_of
 
 COMPLETIONS = "/v1/completions"
@@ -168,6 +169,21 @@ async def test_loading_ready_draining() -> None:
         assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
         check_error(await client.post(CHAT, json={"messages": HI}), 503, code="draining")
         assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_a_server_whose_engine_hangs_is_not_live() -> None:
+    clock, runner = FakeClock(), FakeRunner()
+    async with api(runner, clock=clock) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        runner.hold()
+        task = asyncio.create_task(client.post(COMPLETIONS, json={"prompt": "a", "max_tokens": 1}))
+        await runner.next_step()
+        clock.advance(STALL_S)
+        live = await client.get("/health/live")
+        assert (live.status_code, live.json()) == (503, {"status": "stalled"})
+        runner.let_go()
+        assert (await task).status_code == 200
+        assert (await client.get("/health/live")).json() == {"status": "live"}
 
 
 async def test_ready_models_and_version() -> None:
