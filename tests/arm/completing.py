@@ -43,7 +43,8 @@ async def completing(path: Path, isa: str | None = None, threads: int = 1) -> As
     engine.start()
     try:
         serving = Serving()
-        serving.open(model.name, Generator(engine, model.tokenizer, model.chat_template), engine.max_context)
+        generator = Generator(engine, model.tokenizer, model.chat_template)
+        serving.open(model.name, generator, engine.max_context, engine.stats)
         transport = httpx.ASGITransport(create_app(serving, metrics, max_body=1 << 20))
         async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=None) as client:
             yield Completing(model, client)
