@@ -8,9 +8,10 @@ from kernels.errors import KernelsError
 from kernels.families.block32.families import FAMILIES as BLOCK32
 from kernels.families.floats.families import FAMILIES as FLOATS
 from kernels.families.planes.families import FAMILIES as PLANES
+from kernels.families.rowwise.families import FAMILIES as ROWWISE
 from kernels.families.variant import Family, MatmulVariant
 
-FAMILIES: tuple[Family, ...] = (*BLOCK32, *PLANES, *FLOATS)
+FAMILIES: tuple[Family, ...] = (*BLOCK32, *PLANES, *ROWWISE, *FLOATS)
 
 
 class UnsupportedType(KernelsError):

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.quant.blocks import BLOCK, BLOCK_FORMATS
+from kernels.quant.channel import CHANNEL_FORMATS, ChannelFormat
 from kernels.quant.super_blocks import SUPER_BLOCK, SUPER_FORMATS
 
 # Where the f16 d and dmin of a super-block lie.
@@ -17,6 +18,8 @@ def random_weights(source: str, n: int, k: int, seed: int, extreme: bool = False
     random = np.random.default_rng(seed)
     if source in SUPER_FORMATS:
         return _random_super_blocks(random, source, n, k // SUPER_BLOCK, extreme)
+    if source in CHANNEL_FORMATS:
+        return _random_channels(random, CHANNEL_FORMATS[source], n, k, extreme)
     if source not in BLOCK_FORMATS:
         return _random_floats(source, random.uniform(-1, 1, (n, k)).astype(np.float32))
     form = BLOCK_FORMATS[source]
@@ -29,6 +32,16 @@ def random_weights(source: str, n: int, k: int, seed: int, extreme: bool = False
         quants = random.integers(0, 256, (*shape, form.quant_bytes), np.uint8)
     blocks = np.concatenate([scales.view(np.uint8).reshape(*shape, -1), quants], axis=-1)
     return np.ascontiguousarray(blocks.reshape(n, -1))
+
+
+def _random_channels(
+    random: np.random.Generator, form: ChannelFormat, n: int, k: int, extreme: bool
+) -> npt.NDArray[np.uint8]:
+    num_scales = 1 if form.group is None else k // form.group
+    scales = random.uniform(-0.02, 0.02, (n, num_scales)).astype(np.float32)
+    least, most = (-8, 7) if form.bits == 4 else (-127, 127)
+    codes = random.choice((least, most), (n, k)) if extreme else random.integers(least, most + 1, (n, k))
+    return form.join(scales, codes.astype(np.int8))
 
 
 def _random_floats(source: str, weights: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

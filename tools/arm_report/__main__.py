@@ -23,7 +23,7 @@ from tools.arm_report.kleidiai import MARKS, Mark
 from tools.arm_report.mca import COMMAND, Model, model
 from tools.arm_report.text import document
 
-SOURCES = ("Q4_0", "Q4_1", "Q8_0")
+SOURCES = ("Q4_0", "Q4_1", "Q8_0", "gemmule.Q4CX", "gemmule.8DA4W_G64", "gemmule.QC8")
 M, N, K = 64, 512, 512
 # LLVM's cores that a rung serves; QEMU's core that counts.
 MODELLED = {

@@ -45,6 +45,9 @@ class Isa(Protocol):
     def dot(self, f: Function, code: WeightCode, total: Value, weights: Value, lhs: Value) -> Value:
         """Adds 4-wide dot products: nibbles 0..15 or bytes as the layout stores them, lhs int8 within +-127."""
 
+    def join(self, f: Function, code: WeightCode, total: Value) -> Value:
+        """The sums as int32, one a lane; of sums that did not start at bits of a float."""
+
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
         """The sums as f32."""
 

@@ -34,6 +34,9 @@ class NeonDotprod:
             "llvm.aarch64.neon.sdot.v4i32.v16i8", vector(4, I32), total, weights, f.cast("bitcast", lhs, bytes_)
         )
 
+    def join(self, f: Function, code: WeightCode, total: Value) -> Value:
+        return total
+
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
         return finish(f, code, total, vector(4, F32))
 
@@ -68,9 +71,12 @@ class Neon(NeonDotprod):
             halves.append(f.call("llvm.aarch64.neon.saddlp.v4i32.v8i16", vector(4, I32), products))
         return total + f.shuffle(halves[0], range(8), halves[1])
 
-    def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
+    def join(self, f: Function, code: WeightCode, total: Value) -> Value:
         ints, half = vector(4, I32), 4 if not code.is_nibble else 8
         parts = [f.shuffle(total, range(half)), f.shuffle(total, range(half, 2 * half))]
         if code.is_nibble:
             parts = [f.call("llvm.aarch64.neon.saddlp.v4i32.v8i16", ints, part) for part in parts]
-        return f.cast("sitofp", f.call("llvm.aarch64.neon.addp.v4i32", ints, *parts), vector(4, F32))
+        return f.call("llvm.aarch64.neon.addp.v4i32", ints, *parts)
+
+    def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
+        return f.cast("sitofp", self.join(f, code, total), vector(4, F32))

@@ -42,10 +42,11 @@ class Avx2:
         signed = f.call("llvm.x86.avx2.psign.b", bytes_, lhs, weights)
         return total + self._join(f, f.call("llvm.x86.avx2.pmadd.ub.sw", halves, magnitude, signed))
 
+    def join(self, f: Function, code: WeightCode, total: Value) -> Value:
+        return self._join(f, f.cast("bitcast", total, vector(16, I16))) if code.is_nibble else total
+
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
-        if code.is_nibble:
-            total = self._join(f, f.cast("bitcast", total, vector(16, I16)))
-        return f.cast("sitofp", total, vector(8, F32))
+        return f.cast("sitofp", self.join(f, code, total), vector(8, F32))
 
     def _join(self, f: Function, pairs: Value) -> Value:
         """int16[16] -> int32[8]: neighbours added."""
@@ -73,6 +74,9 @@ class Vnni:
         lhs = f.cast("bitcast", lhs, vector(4 * self.lanes, I8))
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"  # of 256 bits it is AVX-VNNI's as well
         return f.call(name, vector(self.lanes, I32), total, weights, lhs)
+
+    def join(self, f: Function, code: WeightCode, total: Value) -> Value:
+        return total
 
     def finish(self, f: Function, code: WeightCode, total: Value) -> Value:
         return f.cast("sitofp", total, vector(self.lanes, F32))

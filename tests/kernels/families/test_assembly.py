@@ -42,6 +42,8 @@ def hot_loop(assembly: str, dot: str) -> str:
 def test_hot_loop(variant: MatmulVariant) -> None:
     """The rung's own dot product, a fused multiply-add per accumulator, no call, accumulators in registers.
 
+    Channels with one scale for all of K are summed in integers, and need no floats before the end.
+
     AVX2 and AVX-VNNI have 16 registers, where LLVM parks a few accumulators between two turns of the loop.
     """
     name = variant.name
@@ -50,7 +52,7 @@ def test_hot_loop(variant: MatmulVariant) -> None:
     num_dots = len(re.findall(dot, body))
     num_accumulators = variant.name.m_step * variant.name.n_step * 4 // vector_bytes(variant)
     assert num_dots >= num_accumulators * expected_dots(variant)
-    assert len(re.findall(FMA, body)) >= num_accumulators
+    assert len(re.findall(FMA, body)) >= num_accumulators * (not name.rhs.endswith("cx"))
     assert not re.search(r"\t(callq?|bl)\t", body)
     most = num_accumulators // {AVX2: 2, AVX_VNNI: 4}.get(variant.rung, num_accumulators + 1)
     assert len(spilled_accumulators(body)) <= most, body
@@ -83,9 +85,9 @@ def expected_dots(variant: MatmulVariant) -> int:
 
     One for each step of K for floats.
     """
-    if variant.name.k_step != 32:
+    if variant.name.tech in ("mla", "fma"):
         return variant.name.k_step
-    return {"i8mm": 4, "mlal": 16}.get(variant.name.tech, 8)
+    return {"i8mm": 4, "mlal": 16}.get(variant.name.tech, 8) * variant.name.k_step // 32
 
 
 @pytest.mark.parametrize("variant", STREAMING)
