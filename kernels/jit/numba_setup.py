@@ -20,6 +20,7 @@ import numpy as np
 
 from kernels.cpu.features import CPU, detect_cpu
 from kernels.jit.folder import cache_folder
+from kernels.jit.levels import level_of, level_target
 
 # What numba compiles needs no more of an Arm CPU, so that one set of compiled functions serves every core (an image can
 # ship it warm). SVE must stay out: the auto-vectoriser drops lanes of vectors longer than 128 bits (llvm/llvm-project
@@ -30,7 +31,9 @@ ARM_FEATURES: Final = ("asimd", "lse")
 def numba_target(cpu: CPU) -> tuple[str, str]:
     """The values for NUMBA_CPU_NAME and NUMBA_CPU_FEATURES."""
     if cpu.arch == "x86_64":
-        return cpu.name, cpu.llvm_features()
+        # The same on x86, by the levels of its ABI: a CPU gets the best one that it has, an older one what it is.
+        level = level_of(cpu.features)
+        return (cpu.name, cpu.llvm_features()) if level is None else level_target(level)
     return "generic", replace(cpu, features=cpu.features.intersection(ARM_FEATURES)).llvm_features()
 
 

@@ -1,12 +1,14 @@
-"""Compiles the Arm micro-kernels natively, into the cache that the emulated Python reads. Runs none of them.
+"""Compiles micro-kernels natively, the Arm ones also, into the cache that the emulated Python reads. Runs none of them.
 
 LLVM under emulation is some fifteen times slower, and the objects are the same: they are kept under the hash of their
 IR, the version of LLVM and the architecture. What is missing here is compiled under emulation all the same.
 """
 
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 
 from kernels.attention.variants import ATTENTION_VARIANTS
@@ -20,37 +22,37 @@ NUM_PROCESSES = 2
 HEAD_DIMS = (16, 32, 64, 80, 96, 128)  # of the tests and of the models in use
 
 
-def arm_kernels() -> Iterator[str]:
-    """The IR of every matmul, packing and attention micro-kernel that an Arm core may run."""
+def kernels_of(arch: str) -> Iterator[str]:
+    """The IR of every matmul, packing and attention micro-kernel that a CPU of this architecture may run."""
     for _, variant in matmul_variants():
-        if variant.rung.arch in (ARCH, ANY_ARCH):
+        if variant.rung.arch in (arch, ANY_ARCH):
             yield variant.emit()
             yield variant.lhs_pack.emit()
     for attention in ATTENTION_VARIANTS:
-        if attention.rung.arch in (ARCH, ANY_ARCH):
+        if attention.rung.arch in (arch, ANY_ARCH):
             for head_dim in HEAD_DIMS:
                 yield attention.merge(head_dim).emit()
                 for rows in range(1, attention.rows + 1):
                     yield attention.tile(head_dim, rows).emit()
 
 
-def keep(ir: str) -> int:
+def keep(ir: str, arch: str = ARCH) -> int:
     """Compiles one kernel unless the cache has it; returns how many were compiled."""
-    cache = ObjectCache(cache_folder() / "objects", ARCH)
+    cache = ObjectCache(cache_folder() / "objects", arch)
     cache.object(ir)
     return cache.num_compiled
 
 
-def compile_all() -> str:
+def compile_all(arch: str = ARCH) -> str:
     """What was done, in a line. LLVM ends a process whose code it cannot select: then the rest is left."""
-    kernels = list(dict.fromkeys(arm_kernels()))
+    kernels = list(dict.fromkeys(kernels_of(arch)))
     try:
         with ProcessPoolExecutor(NUM_PROCESSES, mp_context=get_context("spawn")) as pool:
-            num_compiled = sum(pool.map(keep, kernels, chunksize=8))
+            num_compiled = sum(pool.map(partial(keep, arch=arch), kernels, chunksize=8))
     except BrokenProcessPool:
         return "LLVM ended while compiling a micro-kernel; the tests will tell which"
     return f"{len(kernels)} micro-kernels, {num_compiled} of them compiled now"
 
 
 if __name__ == "__main__":
-    print(compile_all())
+    print(compile_all(*sys.argv[1:]))
