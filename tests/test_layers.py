@@ -41,7 +41,7 @@ LAYERS = (
     ("kernels.attention", "kernels.matmul", "kernels.ops", "kernels.peaks"),
     ("kernels.registry", "kernels.select", "kernels.self_test"),
     ("kernels.families",),
-    ("kernels.quant", "kernels.runtime"),
+    ("kernels.pieces", "kernels.quant", "kernels.runtime"),
     ("kernels.jit",),
     ("kernels.ladder", "kernels.naming"),
     ("kernels.cpu",),

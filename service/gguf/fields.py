@@ -79,6 +79,15 @@ def integers(metadata: Mapping[str, Any], key: str, default: T | _Required = REQ
     return value
 
 
+def numbers(metadata: Mapping[str, Any], key: str, default: T | _Required = REQUIRED) -> list[float] | T:
+    if key not in metadata:
+        return _absent(key, default)
+    value = metadata[key]
+    if type(value) is not list or not all(type(element) is float for element in value):
+        _wrong(key, value, "an array of numbers")
+    return value
+
+
 def _absent(key: str, default: T | _Required) -> T:
     if isinstance(default, _Required):
         raise ModelFileError(f"the metadata key {quoted(key)} is missing")

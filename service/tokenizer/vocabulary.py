@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any
 
 from service.errors import ModelFileError
@@ -25,16 +25,26 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+class Spelling(Enum):
+    """How ordinary tokens stand in the vocabulary."""
+
+    BYTE_LETTERS = "a printable character for each byte"
+    SPACE_MARKS = "as they are, with U+2581 for the space"
+
+
+SPACE_MARK = "\u2581"
+
 SPECIAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN})
 """Found in a text only where the caller asks for it, and not shown in output."""
 
 LITERAL = frozenset({TokenType.CONTROL, TokenType.UNKNOWN, TokenType.USER_DEFINED})
-"""Stand in the vocabulary as they are written, not in byte letters."""
+"""Stand in the vocabulary as they are written, however the others are spelled."""
 
 END_TOKENS = frozenset(
     {
         "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|end_of_text|>",
-        "<end_of_turn>", "<end_of_utterance>", "<EOT>", "<｜end▁of▁sentence｜>",
+        "<|return|>", "<|call|>", "<end_of_turn>", "<turn|>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]",
+        "<｜end▁of▁sentence｜>",
     }
 )  # fmt: skip
 """Tokens that end a turn by their name: files often list only one of them as the end of the sequence."""
@@ -49,6 +59,7 @@ class Vocabulary:
     bos_id: int | None
     eos_id: int | None
     eos_ids: frozenset[int]
+    spelling: Spelling = Spelling.BYTE_LETTERS
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -64,6 +75,8 @@ class Vocabulary:
             return text.encode()
         if token_type == TokenType.BYTE:  # <0x0A>
             return bytes.fromhex(text[3:5])
+        if self.spelling is Spelling.SPACE_MARKS:
+            return text.replace(SPACE_MARK, " ").encode()
         return bytes_of_letters(text)
 
     def special_ids(self) -> list[int]:
@@ -75,8 +88,10 @@ class Vocabulary:
         return {self.tokens[token_id]: token_id for token_id, kind in enumerate(self.types) if kind in wanted}
 
 
-def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
-    """Tokens, types and special ids. ModelFileError where they contradict each other."""
+def read_vocabulary(
+    metadata: Mapping[str, Any], spelling: Spelling = Spelling.BYTE_LETTERS, defaults: Mapping[str, int] = {}
+) -> Vocabulary:
+    """Tokens, types and special ids; `defaults` for ids that are not given. ModelFileError on contradictions."""
     tokens = fields.strings(metadata, "tokenizer.ggml.tokens")
     if not 1 <= len(tokens) <= MAX_TOKENS:
         raise ModelFileError(f"the vocabulary has {len(tokens)} tokens; 1 to {MAX_TOKENS} are possible")
@@ -89,7 +104,7 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
     if unknown := set(types) - set(TokenType):
         raise ModelFileError(f"the vocabulary has a token of type {min(unknown)}; 0 to {max(TokenType)} are possible")
     _check_byte_tokens(tokens, types)
-    eos_id = _token_id(metadata, "eos", len(tokens))
+    eos_id = _token_id(metadata, "eos", len(tokens), defaults)
     eos_ids = {eos_id, _token_id(metadata, "eot", len(tokens)), _token_id(metadata, "eom", len(tokens))}
     for token_id, text in enumerate(tokens):
         if text in END_TOKENS:
@@ -98,14 +113,18 @@ def read_vocabulary(metadata: Mapping[str, Any]) -> Vocabulary:
     return Vocabulary(
         tokens=tokens,
         types=types,
-        bos_id=_token_id(metadata, "bos", len(tokens)),
+        bos_id=_token_id(metadata, "bos", len(tokens), defaults),
         eos_id=eos_id,
         eos_ids=frozenset(token_id for token_id in eos_ids if token_id is not None),
+        spelling=spelling,
     )
 
 
-def _token_id(metadata: Mapping[str, Any], name: str, num_tokens: int) -> int | None:
-    return fields.integer(metadata, f"tokenizer.ggml.{name}_token_id", None, at_least=0, at_most=num_tokens - 1)
+def _token_id(metadata: Mapping[str, Any], name: str, num_tokens: int, defaults: Mapping[str, int] = {}) -> int | None:
+    default = defaults.get(name)
+    if default is not None and default >= num_tokens:
+        default = None
+    return fields.integer(metadata, f"tokenizer.ggml.{name}_token_id", default, at_least=0, at_most=num_tokens - 1)
 
 
 def _check_byte_tokens(tokens: list[str], types: list[int]) -> None:

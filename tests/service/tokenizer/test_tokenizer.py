@@ -170,7 +170,8 @@ def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"tokenizer.ggml.model": "llama"}, "tokenizer model 'llama' is not supported; supported are: gpt2"),
+    ({"tokenizer.ggml.model": "bert"}, "tokenizer model 'bert' is not supported; supported are: gpt2"),
+    ({"tokenizer.ggml.model": "llama"}, "'tokenizer.ggml.scores' is missing"),
     ({"tokenizer.ggml.model": 3}, "it has to be a string"),
     ({"tokenizer.ggml.pre": "klingon"}, "pre-tokenizer 'klingon' is not supported; supported are: a.x-4.0, bailingmoe"),
     ({"tokenizer.ggml.merges": ["a b", "ab"]}, "merge 1 is 'ab'; it has to be two tokens with a space between"),
