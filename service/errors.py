@@ -42,6 +42,15 @@ class Unsupported(BadRequest):
     code = "unsupported_parameter"
 
 
+class BadGrammar(BadRequest):
+    """An output format cannot be compiled, or asks for more than the limits allow."""
+
+    code = "invalid_grammar"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(f"the output format is not usable: {message}", param=param or "structured_outputs")
+
+
 class BodyTooLarge(BadRequest):
     """The request body is longer than the limit."""
 

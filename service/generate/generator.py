@@ -13,7 +13,9 @@ from service.errors import BadRequest, ContextOverflow
 from service.generate.prompt import Chat, Prompt, check_token_ids, encode_prompt, num_chars, render_chat
 from service.generate.request import GenerationRequest
 from service.generate.text import TextAssembler, TextEvent, Timings
+from service.generate.tool_format import ToolFormat, format_of
 from service.request_context import current_context
+from service.structured.grammars import Grammars
 from service.tokenizer import ChatTemplate, Tokenizer
 
 INLINE_CHARS = 4096
@@ -27,6 +29,7 @@ class Generator:
         self._client = client
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self._grammars = Grammars(tokenizer)
         self.open_requests: dict[str, Callable[[], None]] = {}
         """What ends each response that is being made, by the id that its client knows."""
 
@@ -37,6 +40,11 @@ class Generator:
     @property
     def eos_ids(self) -> frozenset[int]:
         return self._tokenizer.eos_ids
+
+    @property
+    def tool_format(self) -> ToolFormat:
+        """How this model calls tools."""
+        return format_of("" if self._chat_template is None else self._chat_template.source)
 
     @property
     def has_chat_template(self) -> bool:
@@ -91,6 +99,9 @@ class Generator:
                 param="prompt",
             )
         sampling = self._checked(request)
+        constraint = None
+        if request.output_format is not None:
+            constraint = await asyncio.to_thread(self._grammars.constraint, request.output_format)
         assembler = TextAssembler(self._tokenizer, sampling, request.stop, len(prompt_ids))
         try:
             stream = self._client.generate(
@@ -102,6 +113,7 @@ class Generator:
                     priority=request.priority,
                     deadline_s=None if request.timeout_s is None else arrival_s + request.timeout_s,
                     cache_salt=request.cache_salt,
+                    constraint=constraint,
                     context=current_context.get(),
                 )
             )

@@ -6,14 +6,16 @@ Knows no prompt, no transport and no engine thread.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from service.engine.request import MAX_PRIORITY, SamplingParams
+from service.errors import Unsupported
 from service.generate.prompt import Prompt
 from service.generate.request import GenerationRequest
 from service.generate.samples import seeded
+from service.structured.output_format import Kind, OutputFormat
 
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 1024
@@ -49,6 +51,40 @@ def _bias(value: Any) -> Any:
             raise ValueError(f"{key[:20]!r} is no token id")
         biases[int(key)] = bias
     return biases
+
+
+class StructuredOutputs(BaseModel):
+    """vLLM's names. Exactly one of them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    json_schema: dict[str, Any] | str | None = Field(
+        None, alias="json", description="A JSON schema, as an object or as text."
+    )
+    json_object: bool | None = Field(None, description="Any JSON object.")
+    regex: str | None = Field(None, min_length=1, description="A regular expression that the whole output matches.")
+    choice: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=1, max_length=1024, description="One of these texts."
+    )
+    grammar: str | None = Field(None, min_length=1, description="Lark, or llama.cpp's GBNF.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [self.json_schema, self.json_object or None, self.regex, self.choice, self.grammar]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("exactly one of json, json_object, regex, choice and grammar is wanted")
+        return self
+
+    def output_format(self) -> OutputFormat:
+        if self.json_schema is not None:
+            return OutputFormat.json_schema(self.json_schema)
+        if self.regex is not None:
+            return OutputFormat(Kind.REGEX, self.regex)
+        if self.choice is not None:
+            return OutputFormat.choice(self.choice)
+        if self.grammar is not None:
+            return OutputFormat(Kind.GRAMMAR, self.grammar)
+        return OutputFormat.json_object()
 
 
 class SamplingOptions(BaseModel):
@@ -87,6 +123,9 @@ class SamplingOptions(BaseModel):
     )
     stop_token_ids: list[TokenId] | None = Field(None, max_length=64, description="Token ids that end the generation.")
 
+    structured_outputs: StructuredOutputs | None = Field(
+        None, description="What the output must look like: one of json, json_object, regex, choice and grammar."
+    )
     priority: int | None = Field(
         None, ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Lower is earlier; 0 if not given."
     )
@@ -98,9 +137,15 @@ class SamplingOptions(BaseModel):
     )
 
     def requests(
-        self, id: str, prompts: Sequence[Prompt], sampling: SamplingParams, num_samples: int = 1
+        self,
+        id: str,
+        prompts: Sequence[Prompt],
+        sampling: SamplingParams,
+        num_samples: int = 1,
+        output_format: OutputFormat | None = None,
     ) -> list[GenerationRequest]:
-        """`num_samples` for each prompt, one prompt after the other."""
+        """`num_samples` for each prompt, one prompt after the other; `output_format` wins over the client's."""
+        wanted = output_format or self.output_format()
         return [
             GenerationRequest(
                 id=f"{id}-{index * num_samples + sample}",
@@ -108,6 +153,7 @@ class SamplingOptions(BaseModel):
                 sampling=seeded(sampling, sample),
                 stop=self.stop,
                 bad_words=tuple(self.bad_words or ()),
+                output_format=wanted,
                 priority=self.priority or 0,
                 timeout_s=self.timeout_s,
                 cache_salt=self.cache_salt or "",
@@ -115,6 +161,15 @@ class SamplingOptions(BaseModel):
             for index, prompt in enumerate(prompts)
             for sample in range(num_samples)
         ]
+
+    def output_format(self) -> OutputFormat | None:
+        return None if self.structured_outputs is None else self.structured_outputs.output_format()
+
+    @model_validator(mode="after")
+    def _one_mask(self) -> Self:
+        if self.allowed_token_ids is not None and self.structured_outputs is not None:
+            raise Unsupported("'allowed_token_ids' with structured output is not supported", param="allowed_token_ids")
+        return self
 
     def sampling(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         return SamplingParams(

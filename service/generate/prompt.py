@@ -1,9 +1,11 @@
 """What there is to complete: text, token ids or a conversation -> token ids. Knows no engine."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from service.errors import BadRequest
+from service.generate.tool_format import knows_tools, told_of_tools
 from service.tokenizer import ChatTemplate, Tokenizer
 
 
@@ -11,8 +13,12 @@ from service.tokenizer import ChatTemplate, Tokenizer
 class Chat:
     """A conversation, to be continued by an answer."""
 
-    messages: tuple[Mapping[str, object], ...]
+    messages: tuple[Mapping[str, Any], ...]
     """Each with a role and a content, oldest first."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Functions that the answer may call."""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    """What else the template is told."""
 
 
 Prompt = str | Sequence[int] | Chat
@@ -41,7 +47,13 @@ def render_chat(chat: Chat, chat_template: ChatTemplate | None) -> str:
     """The conversation as one text, up to where the answer begins. BadRequest if the model has no way to say it."""
     if chat_template is None:
         raise BadRequest("this model has no chat template: it completes text, but cannot chat", param="messages")
-    return chat_template.render(chat.messages, add_generation_prompt=True)
+    messages: Sequence[Mapping[str, Any]] = chat.messages
+    variables = dict(chat.variables)
+    if knows_tools(chat_template.source):
+        variables |= {"tools": list(chat.tools)} if chat.tools else {}
+    else:
+        messages = told_of_tools(messages, chat.tools)
+    return chat_template.render(messages, add_generation_prompt=True, **variables)
 
 
 def check_token_ids(token_ids: Sequence[int], tokenizer: Tokenizer, *, param: str) -> None:
@@ -56,8 +68,8 @@ def check_token_ids(token_ids: Sequence[int], tokenizer: Tokenizer, *, param: st
 def num_chars(prompt: Prompt) -> int:
     """About how much text there is to encode."""
     match prompt:
-        case Chat(messages):
-            return sum(len(str(message.get("content"))) for message in messages)
+        case Chat():
+            return sum(len(str(part)) for part in (*prompt.messages, *prompt.tools))
         case str():
             return len(prompt)
         case _:

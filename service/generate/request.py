@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from service.engine.request import SamplingParams
 from service.generate.prompt import Prompt
+from service.structured.output_format import OutputFormat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,5 +21,7 @@ class GenerationRequest:
     """Lower is earlier."""
     timeout_s: float | None = None
     """From its arrival: it ends then, with what it has."""
+    output_format: OutputFormat | None = None
+    """What the output must look like."""
     cache_salt: str = ""
     """Cached prefixes are shared only among requests of the same salt."""

@@ -6,6 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from service.generate.chat_output import ChatParsing
+from service.generate.generator import Generator
+from service.generate.prompt import Chat
+from service.generate.reasoning import BEGIN
 from service.http.body import json_body
 from service.http.chat_format import ChatFormat
 from service.http.chat_request import ChatRequest
@@ -27,12 +31,36 @@ EXAMPLE = {"messages": [{"role": "user", "content": "What is a sponge?"}], "max_
     responses=json_of("ChatCompletion", streams=True),
 )
 async def chat(request: Request, body: Body) -> Response:
+    generator = request.app.state.serving.model(body.model).generator
+    chat = body.chat()
     make_format = partial(
         ChatFormat,
         num_choices=body.num_choices,
         logprobs=bool(body.logprobs),
         with_token_ids=bool(body.return_token_ids),
+        parsing=await parsing_of(generator, body, chat),
     )
+    if functions := body.required_functions():
+        required = generator.tool_format.output_format(functions, parallel=bool(body.parallel_tool_calls))
+    else:
+        required = None
     return await respond(
-        request, body, [body.chat()], body.sampling_params(), id_prefix="chatcmpl", make_format=make_format
+        request,
+        body,
+        [chat],
+        body.sampling_params(),
+        id_prefix="chatcmpl",
+        make_format=make_format,
+        output_format=required,
+    )
+
+
+async def parsing_of(generator: Generator, body: ChatRequest, chat: Chat) -> ChatParsing:
+    """What the answers are looked through for."""
+    begins_thinking = body.wants_reasoning and (await generator.render(chat)).rstrip().endswith(BEGIN)
+    return ChatParsing(
+        tool_format=generator.tool_format if body.offered_tools else None,
+        tool_names=frozenset(tool.function.name for tool in body.offered_tools),
+        reasoning=body.wants_reasoning,
+        begins_thinking=begins_thinking,
     )

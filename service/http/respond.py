@@ -23,6 +23,7 @@ from service.http.disconnect import while_connected
 from service.http.error_response import error_body
 from service.http.event_stream import DONE, EventStream, event_of
 from service.http.sampling_fields import SamplingFields
+from service.structured.output_format import OutputFormat
 
 Body = dict[str, object]
 
@@ -52,13 +53,17 @@ async def respond(
     id_prefix: str,
     make_format: MakeFormat,
     best_of: int | None = None,
+    output_format: OutputFormat | None = None,
 ) -> Response:
-    """`best_of`: outputs of each prompt, of which the best `body.n` are sent; without, that many are made."""
+    """`best_of`: outputs of each prompt, of which the best `body.n` are sent; without, that many are made.
+
+    `output_format` wins over the body's.
+    """
     serving: Serving = request.app.state.serving
     model = serving.model(body.model)
     response_id = f"{id_prefix}-{token_hex(12)}"
     num_samples = body.num_choices if best_of is None else best_of
-    requests = body.requests(response_id, prompts, sampling, num_samples)
+    requests = body.requests(response_id, prompts, sampling, num_samples, output_format)
     shape = make_format(response_id, serving.now_s(), model.name)
     choices = await while_connected(request.receive, Choices.admit(model.generator, response_id, requests))
     if body.stream:

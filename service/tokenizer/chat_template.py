@@ -45,6 +45,7 @@ class ChatTemplate:
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
         self._template = _compile(source, now)
+        self.source = source
         self._bos = bos
         self._eos = eos
         self._starts_with_bos = starts_with_bos

@@ -169,6 +169,8 @@ class FakeTokenizer:
 
 
 class FakeChatTemplate:
+    source = ""
+
     def render(self, messages: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
         text = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
         return text + "<|im_start|>assistant\n" * add_generation_prompt

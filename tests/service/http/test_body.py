@@ -172,9 +172,6 @@ def test_unsupported_completion_fields(field: str, neutral: str, meaningful: str
 @pytest.mark.parametrize(
     ("field", "neutral", "meaningful"),
     [
-        ("tools", "[]", '[{"type": "function"}]'),
-        ("tool_choice", '"none"', '"required"'),
-        ("response_format", '{"type": "text"}', '{"type": "json_object"}'),
         ("modalities", '["text"]', '["text", "audio"]'),
         ("functions", "[]", "[{}]"),
     ],
@@ -193,14 +190,20 @@ def test_unsupported_chat_fields(field: str, neutral: str, meaningful: str) -> N
         ("[]", "messages", "at least 1"),
         ('"a"', "messages", "array"),
         ("[1]", "messages[0]", "object"),
-        ('[{"role": "user"}]', "messages[0].content", "required"),
+        ('[{"role": "user"}]', "messages[0]", "'content' must be"),
         ('[{"content": "a"}]', "messages[0].role", "required"),
         ('[{"role": "robot", "content": "a"}]', "messages[0].role", "'user'"),
-        ('[{"role": "user", "content": null}]', "messages[0].content", "string or a list of text parts"),
+        ('[{"role": "user", "content": null}]', "messages[0]", "string or a list of text parts"),
         ('[{"role": "user", "content": 1}]', "messages[0].content", "string or a list of text parts"),
         ('[{"role": "user", "content": [{"type": "image_url"}]}]', "messages[0].content", "part 0"),
         ('[{"role": "user", "content": [{"type": "text", "text": 1}]}]', "messages[0].content", "part 0"),
-        ('[{"role": "user", "content": "a", "tool_calls": []}]', "messages[0].tool_calls", "unknown field"),
+        ('[{"role": "user", "content": "a", "tools": []}]', "messages[0].tools", "unknown field"),
+        (
+            '[{"role": "user", "content": "a", "tool_calls": [{"id": "1", "type": "function", '
+            '"function": {"name": "a", "arguments": "{}"}}]}]',
+            "messages[0]",
+            "an assistant's",
+        ),
     ],
 )
 def test_bad_messages(messages: str, param: str, says: str) -> None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agemmule/v1/inference.proto\x12\ngemmule.v1\"\xc1\x01\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x04 \x01(\x0b\x32\x14.gemmule.v1.TokenIdsH\x00\x12 \n\x04\x63hat\x18\x05 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12$\n\x07options\x18\x06 \x01(\x0b\x32\x13.gemmule.v1.OptionsB\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.gemmule.v1.Message\"9\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x14\n\x07\x63ontent\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_content\"\xbd\x06\n\x07Options\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08logprobs\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x17\n\nignore_eos\x18\t \x01(\x08H\x08\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0b \x03(\r\x12\x16\n\ttypical_p\x18\x0c \x01(\x01H\t\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\r \x01(\x01H\n\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0e \x01(\x01H\x0b\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0f \x01(\x01H\x0c\x88\x01\x01\x12\x36\n\nlogit_bias\x18\x10 \x03(\x0b\x32\".gemmule.v1.Options.LogitBiasEntry\x12\x19\n\x11\x61llowed_token_ids\x18\x11 \x03(\r\x12\x11\n\tbad_words\x18\x12 \x03(\t\x12\x15\n\x08priority\x18\x13 \x01(\x05H\r\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x14 \x01(\x01H\x0e\x88\x01\x01\x12\x17\n\ncache_salt\x18\x15 \x01(\tH\x0f\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0b\n\t_logprobsB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\r\n\x0b_min_tokensB\r\n\x0b_ignore_eosB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_priorityB\x0c\n\n_timeout_sB\r\n\x0b_cache_salt\"S\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\r\x12\r\n\x05piece\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12\x1e\n\x03top\x18\x04 \x03(\x0b\x32\x11.gemmule.v1.Token\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\xcc\x01\n\x10GenerateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x05 \x01(\x0b\x32\x11.gemmule.v1.Usage\x12\x11\n\ttoken_ids\x18\x06 \x03(\r\x12!\n\x06tokens\x18\x07 \x03(\x0b\x32\x11.gemmule.v1.Token\"\xba\x01\n\rGenerateChunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.gemmule.v1.Usage\x12\x11\n\ttoken_ids\x18\x05 \x03(\r\x12!\n\x06tokens\x18\x06 \x03(\x0b\x32\x11.gemmule.v1.Token\"\x9b\x01\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12 \n\x04\x63hat\x18\x03 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12\x18\n\x0b\x61\x64\x64_special\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x0bwith_pieces\x18\x05 \x01(\x08\x42\x08\n\x06promptB\x0e\n\x0c_add_special\"5\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06pieces\x18\x02 \x03(\x0c\"5\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03\x32\xb2\x02\n\tInference\x12\x45\n\x08Generate\x12\x1b.gemmule.v1.GenerateRequest\x1a\x1c.gemmule.v1.GenerateResponse\x12J\n\x0eGenerateStream\x12\x1b.gemmule.v1.GenerateRequest\x1a\x19.gemmule.v1.GenerateChunk0\x01\x12\x45\n\x08Tokenize\x12\x1b.gemmule.v1.TokenizeRequest\x1a\x1c.gemmule.v1.TokenizeResponse\x12K\n\nDetokenize\x12\x1d.gemmule.v1.DetokenizeRequest\x1a\x1e.gemmule.v1.DetokenizeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1agemmule/v1/inference.proto\x12\ngemmule.v1\"\xc1\x01\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x04text\x18\x03 \x01(\tH\x00\x12)\n\ttoken_ids\x18\x04 \x01(\x0b\x32\x14.gemmule.v1.TokenIdsH\x00\x12 \n\x04\x63hat\x18\x05 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12$\n\x07options\x18\x06 \x01(\x0b\x32\x13.gemmule.v1.OptionsB\x08\n\x06prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"-\n\x04\x43hat\x12%\n\x08messages\x18\x01 \x03(\x0b\x32\x13.gemmule.v1.Message\"9\n\x07Message\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x14\n\x07\x63ontent\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\n\n\x08_content\"\xf8\x06\n\x07Options\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x15\n\x08logprobs\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x12\n\x05top_p\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x12\n\x05top_k\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x12\n\x05min_p\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x08 \x01(\rH\x07\x88\x01\x01\x12\x17\n\nignore_eos\x18\t \x01(\x08H\x08\x88\x01\x01\x12\x0c\n\x04stop\x18\n \x03(\t\x12\x16\n\x0estop_token_ids\x18\x0b \x03(\r\x12\x16\n\ttypical_p\x18\x0c \x01(\x01H\t\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\r \x01(\x01H\n\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x0e \x01(\x01H\x0b\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x0f \x01(\x01H\x0c\x88\x01\x01\x12\x36\n\nlogit_bias\x18\x10 \x03(\x0b\x32\".gemmule.v1.Options.LogitBiasEntry\x12\x19\n\x11\x61llowed_token_ids\x18\x11 \x03(\r\x12\x11\n\tbad_words\x18\x12 \x03(\t\x12\x15\n\x08priority\x18\x13 \x01(\x05H\r\x88\x01\x01\x12\x16\n\ttimeout_s\x18\x14 \x01(\x01H\x0e\x88\x01\x01\x12\x17\n\ncache_salt\x18\x15 \x01(\tH\x0f\x88\x01\x01\x12\x39\n\x12structured_outputs\x18\x16 \x01(\x0b\x32\x1d.gemmule.v1.StructuredOutputs\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_max_tokensB\x0b\n\t_logprobsB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\r\n\x0b_min_tokensB\r\n\x0b_ignore_eosB\x0c\n\n_typical_pB\x15\n\x13_repetition_penaltyB\x13\n\x11_presence_penaltyB\x14\n\x12_frequency_penaltyB\x0b\n\t_priorityB\x0c\n\n_timeout_sB\r\n\x0b_cache_salt\"\xa9\x01\n\x11StructuredOutputs\x12\x11\n\x04json\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x18\n\x0bjson_object\x18\x02 \x01(\x08H\x01\x88\x01\x01\x12\x12\n\x05regex\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x0e\n\x06\x63hoice\x18\x04 \x03(\t\x12\x14\n\x07grammar\x18\x05 \x01(\tH\x03\x88\x01\x01\x42\x07\n\x05_jsonB\x0e\n\x0c_json_objectB\x08\n\x06_regexB\n\n\x08_grammar\"S\n\x05Token\x12\n\n\x02id\x18\x01 \x01(\r\x12\r\n\x05piece\x18\x02 \x01(\x0c\x12\x0f\n\x07logprob\x18\x03 \x01(\x01\x12\x1e\n\x03top\x18\x04 \x03(\x0b\x32\x11.gemmule.v1.Token\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"\xcc\x01\n\x10GenerateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0c\n\x04text\x18\x03 \x01(\t\x12/\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x05 \x01(\x0b\x32\x11.gemmule.v1.Usage\x12\x11\n\ttoken_ids\x18\x06 \x03(\r\x12!\n\x06tokens\x18\x07 \x03(\x0b\x32\x11.gemmule.v1.Token\"\xba\x01\n\rGenerateChunk\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12/\n\rfinish_reason\x18\x03 \x01(\x0e\x32\x18.gemmule.v1.FinishReason\x12 \n\x05usage\x18\x04 \x01(\x0b\x32\x11.gemmule.v1.Usage\x12\x11\n\ttoken_ids\x18\x05 \x03(\r\x12!\n\x06tokens\x18\x06 \x03(\x0b\x32\x11.gemmule.v1.Token\"\x9b\x01\n\x0fTokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12 \n\x04\x63hat\x18\x03 \x01(\x0b\x32\x10.gemmule.v1.ChatH\x00\x12\x18\n\x0b\x61\x64\x64_special\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x13\n\x0bwith_pieces\x18\x05 \x01(\x08\x42\x08\n\x06promptB\x0e\n\x0c_add_special\"5\n\x10TokenizeResponse\x12\x11\n\ttoken_ids\x18\x01 \x03(\r\x12\x0e\n\x06pieces\x18\x02 \x03(\x0c\"5\n\x11\x44\x65tokenizeRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"\"\n\x12\x44\x65tokenizeResponse\x12\x0c\n\x04text\x18\x01 \x01(\t*x\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x17\n\x13\x46INISH_REASON_ABORT\x10\x03\x32\xb2\x02\n\tInference\x12\x45\n\x08Generate\x12\x1b.gemmule.v1.GenerateRequest\x1a\x1c.gemmule.v1.GenerateResponse\x12J\n\x0eGenerateStream\x12\x1b.gemmule.v1.GenerateRequest\x1a\x19.gemmule.v1.GenerateChunk0\x01\x12\x45\n\x08Tokenize\x12\x1b.gemmule.v1.TokenizeRequest\x1a\x1c.gemmule.v1.TokenizeResponse\x12K\n\nDetokenize\x12\x1d.gemmule.v1.DetokenizeRequest\x1a\x1e.gemmule.v1.DetokenizeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_OPTIONS_LOGITBIASENTRY']._loaded_options = None
   _globals['_OPTIONS_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_FINISHREASON']._serialized_start=2068
-  _globals['_FINISHREASON']._serialized_end=2188
+  _globals['_FINISHREASON']._serialized_start=2299
+  _globals['_FINISHREASON']._serialized_end=2419
   _globals['_GENERATEREQUEST']._serialized_start=43
   _globals['_GENERATEREQUEST']._serialized_end=236
   _globals['_TOKENIDS']._serialized_start=238
@@ -44,25 +44,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE']._serialized_start=310
   _globals['_MESSAGE']._serialized_end=367
   _globals['_OPTIONS']._serialized_start=370
-  _globals['_OPTIONS']._serialized_end=1199
-  _globals['_OPTIONS_LOGITBIASENTRY']._serialized_start=916
-  _globals['_OPTIONS_LOGITBIASENTRY']._serialized_end=964
-  _globals['_TOKEN']._serialized_start=1201
-  _globals['_TOKEN']._serialized_end=1284
-  _globals['_USAGE']._serialized_start=1286
-  _globals['_USAGE']._serialized_end=1366
-  _globals['_GENERATERESPONSE']._serialized_start=1369
-  _globals['_GENERATERESPONSE']._serialized_end=1573
-  _globals['_GENERATECHUNK']._serialized_start=1576
-  _globals['_GENERATECHUNK']._serialized_end=1762
-  _globals['_TOKENIZEREQUEST']._serialized_start=1765
-  _globals['_TOKENIZEREQUEST']._serialized_end=1920
-  _globals['_TOKENIZERESPONSE']._serialized_start=1922
-  _globals['_TOKENIZERESPONSE']._serialized_end=1975
-  _globals['_DETOKENIZEREQUEST']._serialized_start=1977
-  _globals['_DETOKENIZEREQUEST']._serialized_end=2030
-  _globals['_DETOKENIZERESPONSE']._serialized_start=2032
-  _globals['_DETOKENIZERESPONSE']._serialized_end=2066
-  _globals['_INFERENCE']._serialized_start=2191
-  _globals['_INFERENCE']._serialized_end=2497
+  _globals['_OPTIONS']._serialized_end=1258
+  _globals['_OPTIONS_LOGITBIASENTRY']._serialized_start=975
+  _globals['_OPTIONS_LOGITBIASENTRY']._serialized_end=1023
+  _globals['_STRUCTUREDOUTPUTS']._serialized_start=1261
+  _globals['_STRUCTUREDOUTPUTS']._serialized_end=1430
+  _globals['_TOKEN']._serialized_start=1432
+  _globals['_TOKEN']._serialized_end=1515
+  _globals['_USAGE']._serialized_start=1517
+  _globals['_USAGE']._serialized_end=1597
+  _globals['_GENERATERESPONSE']._serialized_start=1600
+  _globals['_GENERATERESPONSE']._serialized_end=1804
+  _globals['_GENERATECHUNK']._serialized_start=1807
+  _globals['_GENERATECHUNK']._serialized_end=1993
+  _globals['_TOKENIZEREQUEST']._serialized_start=1996
+  _globals['_TOKENIZEREQUEST']._serialized_end=2151
+  _globals['_TOKENIZERESPONSE']._serialized_start=2153
+  _globals['_TOKENIZERESPONSE']._serialized_end=2206
+  _globals['_DETOKENIZEREQUEST']._serialized_start=2208
+  _globals['_DETOKENIZEREQUEST']._serialized_end=2261
+  _globals['_DETOKENIZERESPONSE']._serialized_start=2263
+  _globals['_DETOKENIZERESPONSE']._serialized_end=2297
+  _globals['_INFERENCE']._serialized_start=2422
+  _globals['_INFERENCE']._serialized_end=2728
 # @@protoc_insertion_point(module_scope)

@@ -1,0 +1,37 @@
+"""One output's place in its grammar: an engine's TokenConstraint over an llguidance matcher. Knows no engine."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import llguidance
+
+
+class ConstraintFailed(Exception):
+    """The grammar took more work than its limits allow, or met a token that it had ruled out."""
+
+
+class GrammarConstraint:
+    """service.engine.constraint.TokenConstraint says who calls what, and when."""
+
+    def __init__(self, matcher: "llguidance.LLMatcher") -> None:
+        self._matcher = matcher
+
+    def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
+        assert mask.flags.c_contiguous
+        self._matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        self._check()
+
+    def accept(self, token_id: int) -> None:
+        self._matcher.consume_token(token_id)
+        self._check()
+
+    @property
+    def is_finished(self) -> bool:
+        return self._matcher.is_stopped()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ConstraintFailed(self._matcher.get_error())
