@@ -33,6 +33,7 @@ serve: env ## Pull the demo model and serve it on 127.0.0.1:8080 (MODEL= HOST= P
 test: native-test arm-test ## Run every test: on this machine, then on emulated Arm cores.
 
 native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
+	@tools/env/require prometheus
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m pytest $(ARGS)
 

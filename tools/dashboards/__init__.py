@@ -1,0 +1,1 @@
+"""Grafana's dashboards, written from Python: `python -m tools.dashboards` makes deploy/grafana/dashboards."""
