@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test arm-report lint bench parity token-parity proto lock
+.PHONY: help env serve test native-test arm-test arm-report lint bench parity architecture-parity token-parity proto lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,10 @@ parity: env ## Compare logits with a NumPy model and with llama.cpp (MODEL=, ARG
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
 	@tools/env/require peer
 	$(BIN)/python -m tools.parity.check '$(MODEL)' $(ARGS)
+
+architecture-parity: env ## Compare logits of every architecture with llama.cpp's, on random weights (ARGS=).
+	@tools/env/require peer
+	$(BIN)/python -m tools.parity.architectures $(ARGS)
 
 token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and adversarial texts (MODEL=, ARGS=).
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
