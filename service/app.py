@@ -186,6 +186,7 @@ class Service:
             max_batch=settings.max_batch,
             token_budget=settings.max_step_tokens,
             inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
+            num_drafts=settings.draft_tokens,
             shares_prefixes=settings.prefix_cache,
         )
         name = settings.served_name or model.name

@@ -99,6 +99,12 @@ def serve(
             help="Milliseconds that prompts may stretch a token of running streams to (default: twice their own)."
         ),
     ] = None,
+    draft_tokens: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens that a sequence may guess from its own text, to have them verified in one step; 0: none."
+        ),
+    ] = None,
     kv_memory: Annotated[
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,

@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         le=60_000,
         description="Milliseconds that prompts may stretch a token of running streams to (default: twice their own).",
     )
+    draft_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="Tokens that a sequence may guess from its own text, to have them verified in one step; 0: none.",
+    )
     kv_memory: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
     )

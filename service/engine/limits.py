@@ -13,6 +13,8 @@ class SchedulerLimits:
     """Tokens in one step."""
     inter_token_s: float | None = None
     """How long a step that streams wait for may take because of prompts. None: see service.engine.prefill_pace."""
+    num_drafts: int = 0
+    """Tokens that a sequence may guess in one step, to have them verified; 0: none are."""
     shares_prefixes: bool = True
     """Sequences that begin alike share the blocks of that."""
 

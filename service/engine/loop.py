@@ -12,11 +12,12 @@ from collections.abc import Callable
 from collections.abc import Sequence as Seq
 
 from service.engine.observer import FirstToken, RequestTimings, StepTimings, first_token_of, timings_of
+from service.engine.output import Output
 from service.engine.plan import StepPlan
 from service.engine.report import Abort, Add, Command, Occupancy, StepReport, Stop
 from service.engine.request import FailedRow, FinishReason, SampledToken, TokenEvent
 from service.engine.runner import Runner
-from service.engine.scheduler import Output, Scheduler
+from service.engine.scheduler import Scheduler
 from service.engine.sequence import Sequence
 from service.errors import DeadlineExceeded, Draining, GemmuleError, StepFailed
 
@@ -131,9 +132,11 @@ class EngineLoop:
         for chunk in plan.chunks:
             if not chunk.is_decode:
                 chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
+        num_outputs = 0
         if error is None:
             self._scheduler.observe(plan, ended_s - started_s)
             for output in self._scheduler.commit(plan, sampled):
+                num_outputs += 1
                 self._hand_out(output, ended_s, first_tokens, gaps_s)
         else:
             for sequence in self._scheduler.fail(plan):
@@ -145,6 +148,8 @@ class EngineLoop:
                 num_tokens=plan.num_tokens,
                 num_sequences=len(plan.chunks),
                 num_preempted=plan.num_preempted,
+                num_drafts=plan.num_drafts,
+                num_right_drafts=max(0, num_outputs - sum(chunk.samples for chunk in plan.chunks)),
                 begun_s=planned_s,
                 plan_s=started_s - planned_s,
                 run_s=ended_s - started_s,

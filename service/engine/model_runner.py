@@ -14,6 +14,7 @@ from kernels.runtime.executor import Executor
 from service.engine.logit_edits import LogitEdits
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, SampledToken
+from service.engine.sequence import Sequence as TokenSequence
 
 SEED_RANGE = 1 << 64
 
@@ -64,9 +65,11 @@ class ModelRunner:
             self._fill_chunk(chunk, index, row)
             row += chunk.num_tokens
             self._query_starts[index + 1] = row
-            if chunk.samples:
-                self._logit_rows[num_logit_rows] = row - 1
-                edits = self._fill_sampling(self._sampling[num_logit_rows], chunk)
+            for index_in_chunk in range(chunk.num_logit_rows):
+                first = row - chunk.num_logit_rows
+                self._logit_rows[num_logit_rows] = first + index_in_chunk
+                position = chunk.start + chunk.num_tokens - len(chunk.drafts) + index_in_chunk
+                edits = self._fill_sampling(self._sampling[num_logit_rows], chunk.sequence, position)
                 if edits is not None and edits.has_constraint:
                     constrained.append((num_logit_rows, edits))
                 num_logit_rows += 1
@@ -108,19 +111,20 @@ class ModelRunner:
             self._kv_slots[row] = table[start // BLOCK_TOKENS] * BLOCK_TOKENS + start % BLOCK_TOKENS
         else:
             positions = np.arange(start, end, dtype=np.int32)
-            self._token_ids[rows] = sequence.token_ids[start:end]
+            self._token_ids[rows] = [*sequence.token_ids[start : end - len(chunk.drafts)], *chunk.drafts]
             self._positions[rows] = positions
             self._kv_slots[rows] = table[positions // BLOCK_TOKENS] * BLOCK_TOKENS + positions % BLOCK_TOKENS
         self._token_sequence[rows] = index
         self._context_lengths[index] = end
 
-    def _fill_sampling(self, record: npt.NDArray[np.void], chunk: Chunk) -> LogitEdits | None:
-        sampling, sequence = chunk.sequence.sampling, chunk.sequence
+    def _fill_sampling(self, record: npt.NDArray[np.void], sequence: TokenSequence, position: int) -> LogitEdits | None:
+        """`position`: of the token to be drawn."""
+        sampling = sequence.sampling
         record["typical_p"] = sampling.typical_p
         record["temperature"], record["top_p"], record["min_p"] = sampling.temperature, sampling.top_p, sampling.min_p
         record["top_k"], record["num_top"] = min(sampling.top_k, 1 << 30), sampling.logprobs or 0
         record["seed"] = (sequence.seed + SEED_RANGE // 2) % SEED_RANGE - SEED_RANGE // 2
-        record["position"] = chunk.start + chunk.num_tokens
+        record["position"] = position
         if not LogitEdits.are_needed(sampling, sequence.request.constraint):
             record["num_bias"] = record["num_seen"] = record["mask"] = 0
             return None

@@ -32,6 +32,9 @@ class StepTimings:
     num_tokens: int
     num_sequences: int
     num_preempted: int
+    num_drafts: int = 0
+    """Tokens that were guessed and computed with those they would follow."""
+    num_right_drafts: int = 0
     begun_s: float
     """By the engine's clock, where `plan_s` begins; `plan_s`, `run_s` and `commit_s` follow each other."""
     plan_s: float

@@ -24,10 +24,17 @@ class Chunk:
     num_tokens: int
     samples: bool
     """It ends with the sequence's last token: its last row gets logits and yields the next token."""
+    drafts: tuple[int, ...] = ()
+    """Guesses at the tokens that follow its last one, computed with it: each has a row of logits, too, and what that
+    yields counts as long as the guesses before were right. The last so many of `num_tokens`."""
+
+    @property
+    def num_logit_rows(self) -> int:
+        return 1 + len(self.drafts) if self.samples else 0
 
     @property
     def is_decode(self) -> bool:
-        return self.num_tokens == 1 and self.start >= self.sequence.num_prompt_tokens
+        return self.num_tokens == 1 + len(self.drafts) and self.start >= self.sequence.num_prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +50,11 @@ class StepPlan:
 
     @property
     def num_logit_rows(self) -> int:
-        return sum(chunk.samples for chunk in self.chunks)
+        return sum(chunk.num_logit_rows for chunk in self.chunks)
+
+    @property
+    def num_drafts(self) -> int:
+        return sum(len(chunk.drafts) for chunk in self.chunks)
 
     @property
     def phase(self) -> Phase:

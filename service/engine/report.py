@@ -42,7 +42,7 @@ class StepReport:
 
     occupancy: Occupancy
     events: tuple[tuple[str, TokenEvent], ...] = ()
-    """(request id, event), at most one for each request."""
+    """(request id, event) in order; several for a request whose guesses were right."""
     finished: tuple[RequestTimings, ...] = ()
     step: StepTimings | None = None
     """None: commands alone, no step."""

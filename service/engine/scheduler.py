@@ -13,15 +13,17 @@ request is accepted that could not run alone, so every step makes progress.
 """
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from itertools import zip_longest
 from operator import attrgetter
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.block_tables import BlockTables, PrefixStats
 from service.engine.blocks import BlockPool
+from service.engine.drafting import Drafting
 from service.engine.limits import SchedulerLimits
+from service.engine.output import Output
 from service.engine.plan import Chunk, StepPlan
 from service.engine.prefill_pace import PrefillPace
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken
@@ -33,22 +35,12 @@ PRIORITY_STEP_S = 10.0
 _rank = attrgetter("rank")
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a row that samples did to its sequence: one token more, or its end with FinishReason.ERROR."""
-
-    sequence: Sequence
-    token: SampledToken | FailedRow
-    finish_reason: FinishReason | None
-    is_complete: bool = False
-    """It ends with STOP because its constraint is finished: the token is a part of the text."""
-
-
 class Scheduler:
     def __init__(self, pool: BlockPool, limits: SchedulerLimits, eos_ids: Iterable[int] = ()) -> None:
         self._pool = pool
         self._tables = BlockTables(pool, shares=limits.shares_prefixes)
         self._limits = limits
+        self._drafting = Drafting(limits)
         self._pace = PrefillPace(limits.inter_token_s)
         self._eos_ids = frozenset(eos_ids)
         # Both in the order of rank. A waiting sequence holds no blocks.
@@ -148,10 +140,10 @@ class Scheduler:
         return ended
 
     def plan(self) -> StepPlan:
-        """The next step. Every plan must be given to `commit` or to `fail` before the next is made."""
+        """The next step, to be given to `commit` or to `fail` before another is made."""
         num_preempted = self._grow_decoding()
-        decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks == 0]
-        chunks = [Chunk(s, s.num_computed, 1, samples=True) for s in decoding]
+        decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks <= 0]
+        chunks = [self._decode_chunk(s, len(decoding)) for s in decoding]
         prefilling = [s for s in self._running if not s.is_decoding]
         budget = self._prefill_budget(len(decoding), len(prefilling) + len(self._waiting))
         may_admit = True
@@ -177,27 +169,20 @@ class Scheduler:
 
     def commit(self, plan: StepPlan, sampled: Seq[SampledToken | FailedRow]) -> list[Output]:
         """Take over what the runner computed; sequences that end give their blocks back."""
-        tokens = iter(sampled)
-        outputs = []
+        outputs: list[Output] = []
+        row = 0
         for chunk in plan.chunks:
-            sequence = chunk.sequence
-            sequence.num_computed += chunk.num_tokens
-            self._tables.publish(sequence)
-            if not chunk.samples:
-                continue
-            token = next(tokens)
-            output = self._take(sequence, token)
-            if output.finish_reason is not None:
-                self._running.remove(sequence)
-                self._end(sequence, is_spoilt=isinstance(token, FailedRow))
-            outputs.append(output)
-        assert next(tokens, None) is None, "more tokens than rows that sample"
+            chunk.sequence.num_computed += chunk.num_tokens - len(chunk.drafts)
+            outputs += self._take_rows(chunk, sampled[row : row + chunk.num_logit_rows])
+            row += chunk.num_logit_rows
+        assert row == len(sampled), "more tokens than rows that sample"
         return outputs
 
     def observe(self, plan: StepPlan, run_s: float) -> None:
         """How long the step took."""
-        num_decoding = sum(chunk.is_decode for chunk in plan.chunks)
-        self._pace.observe(num_decoding, plan.num_tokens - num_decoding, run_s)
+        num_prompt_tokens = sum(chunk.num_tokens for chunk in plan.chunks if not chunk.is_decode)
+        if not plan.num_drafts:
+            self._pace.observe(sum(chunk.is_decode for chunk in plan.chunks), num_prompt_tokens, run_s)
 
     def fail(self, plan: StepPlan) -> list[Sequence]:
         """The step could not be computed: its sequences end here."""
@@ -230,7 +215,7 @@ class Scheduler:
         """Give every decoding sequence a place for its next token, best first. Returns how many were preempted."""
         num_preempted = 0
         for sequence in list(self._running):
-            if not (sequence.is_decoding and sequence.num_missing_blocks):
+            if not (sequence.is_decoding and sequence.num_missing_blocks > 0):
                 continue
             while not self._pool.can_allocate(1) and self._running[-1] is not sequence:
                 self._preempt(self._running[-1])
@@ -259,6 +244,36 @@ class Scheduler:
     def _end(self, sequence: Sequence, *, is_spoilt: bool = False) -> None:
         self._tables.release(sequence, is_spoilt=is_spoilt)
         self._timed.pop(sequence.id, None)
+
+    def _decode_chunk(self, sequence: Sequence, num_decoding: int) -> Chunk:
+        drafts = self._drafts(sequence, num_decoding)
+        return Chunk(sequence, sequence.num_computed, 1 + len(drafts), samples=True, drafts=drafts)
+
+    def _drafts(self, sequence: Sequence, num_decoding: int) -> tuple[int, ...]:
+        """Only where a step has room that nobody else needs: none is prefilling or waiting."""
+        if not self._limits.num_drafts or self._waiting or len(self._running) > num_decoding:
+            return ()
+        drafts = self._drafting.guess(sequence, num_decoding)
+        if sequence.num_free_places < len(drafts) and self._pool.can_allocate(1 + len(self._running)):
+            sequence.block_table += self._pool.allocate(1)
+        return drafts[: sequence.num_free_places]
+
+    def _take_rows(self, chunk: Chunk, rows: Seq[SampledToken | FailedRow]) -> Iterator[Output]:
+        """The first row counts; each further one as long as the draft it builds on was what came before."""
+        sequence, num_right, reason, row = chunk.sequence, 0, None, None
+        for row, draft in zip_longest(rows, chunk.drafts):
+            output = self._take(sequence, row)
+            yield output
+            reason = output.finish_reason
+            if reason is not None or draft != sequence.token_ids[-1]:
+                break
+            num_right += 1
+        sequence.num_computed += num_right
+        self._drafting.learn(chunk, num_right)
+        self._tables.publish(sequence)
+        if reason is not None:
+            self._running.remove(sequence)
+            self._end(sequence, is_spoilt=isinstance(row, FailedRow))
 
     def _take(self, sequence: Sequence, token: SampledToken | FailedRow) -> Output:
         if isinstance(token, FailedRow):

@@ -3,6 +3,7 @@
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
 from service.engine.logit_edits import LogitEdits
+from service.engine.prompt_lookup import PromptLookup
 from service.engine.request import Request, SamplingParams
 
 
@@ -16,6 +17,7 @@ class Sequence:
         "end_ids",
         "first_token_s",
         "last_token_s",
+        "lookup",
         "max_tokens",
         "num_cached_tokens",
         "num_computed",
@@ -49,6 +51,8 @@ class Sequence:
         """A token of these ends it, once it has `min_tokens`."""
         self.edits: LogitEdits | None = None
         """Made by the runner, which knows the vocabulary, before the first draw; None while nothing is edited."""
+        self.lookup: PromptLookup | None = None
+        """Made with its first guess."""
         self.token_ids = list(request.prompt_ids)
         """Prompt and output."""
         self.num_computed = 0
@@ -98,6 +102,11 @@ class Sequence:
     def num_missing_blocks(self) -> int:
         """Blocks to allocate before all its tokens have a place."""
         return blocks_for(len(self.token_ids)) - len(self.block_table)
+
+    @property
+    def num_free_places(self) -> int:
+        """Places in its blocks beyond its tokens."""
+        return len(self.block_table) * BLOCK_TOKENS - len(self.token_ids)
 
     def __repr__(self) -> str:
         held = len(self.block_table) * BLOCK_TOKENS

@@ -62,6 +62,8 @@ class EngineMetrics:
         self._prompt_tokens = counter("prompt_tokens", "Prompt tokens of the requests that have ended.")
         self._generation_tokens = counter("generation_tokens", "Tokens generated.")
         self._preemptions = counter("preemptions", "Times a sequence gave its KV blocks back and is computed again.")
+        self._draft_tokens = counter("draft_tokens", "Tokens guessed from a sequence's own text, and verified.")
+        self._right_draft_tokens = counter("draft_tokens_accepted", "Guessed tokens that were right.")
         step_duration = histogram(
             "step_duration_seconds", "One step of the engine: plan, run and commit.", buckets.STEP_S, "phase"
         )
@@ -83,6 +85,9 @@ class EngineMetrics:
             self._step_failures.inc()
         if step.num_preempted:
             self._preemptions.inc(step.num_preempted)
+        if step.num_drafts:
+            self._draft_tokens.inc(step.num_drafts)
+            self._right_draft_tokens.inc(step.num_right_drafts)
         self.plan_s += step.plan_s
         self.run_s += step.run_s
         self.commit_s += step.commit_s

@@ -88,9 +88,9 @@ class FakeRunner:
             raise self.to_raise.pop(0)
         sampled = []
         for chunk in plan.chunks:
-            digest = self._compute(chunk)
-            if chunk.samples:
-                sampled.append(self._sample(chunk, digest))
+            digests = self._compute(chunk)
+            for index, digest in enumerate(digests[len(digests) - chunk.num_logit_rows :]):
+                sampled.append(self._sample(chunk, index, digest))
         return sampled
 
     def expected_tokens(self, request: Request, num_tokens: int) -> list[int]:
@@ -102,7 +102,7 @@ class FakeRunner:
             digest = digest_of(tokens[-1:], digest)
         return tokens
 
-    def _compute(self, chunk: Chunk) -> int:
+    def _compute(self, chunk: Chunk) -> list[int]:
         sequence, start = chunk.sequence, chunk.start
         assert start == sequence.num_computed
         slots = [
@@ -110,15 +110,18 @@ class FakeRunner:
             for position in range(max(start - 1, 0), start + chunk.num_tokens)
         ]
         digest = self._kv[slots.pop(0)] if start else 0
-        for slot, token_id in zip(slots, sequence.token_ids[start : start + chunk.num_tokens], strict=True):
+        digests = []
+        tokens = [*sequence.token_ids[start : start + chunk.num_tokens - len(chunk.drafts)], *chunk.drafts]
+        for slot, token_id in zip(slots, tokens, strict=True):
             digest = digest_of((token_id,), digest)
             self._kv[slot] = digest
-        return digest
+            digests.append(digest)
+        return digests
 
-    def _sample(self, chunk: Chunk, digest: int) -> SampledToken:
+    def _sample(self, chunk: Chunk, index: int, digest: int) -> SampledToken:
         sequence = chunk.sequence
         if self.script is not None:
-            token_id = self.script[min(sequence.num_output_tokens, len(self.script) - 1)]
+            token_id = self.script[min(sequence.num_output_tokens + index, len(self.script) - 1)]
         else:
             token_id = self._draw(digest, sequence.sampling, sequence.seed)
         others = (other for other in range(VOCAB_SIZE) if other != token_id)

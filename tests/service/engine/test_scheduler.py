@@ -4,9 +4,10 @@ import pytest
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.limits import SchedulerLimits
+from service.engine.output import Output
 from service.engine.plan import Phase, StepPlan
 from service.engine.request import FailedRow, FinishReason, SampledToken
-from service.engine.scheduler import PRIORITY_STEP_S, Output, Scheduler
+from service.engine.scheduler import PRIORITY_STEP_S, Scheduler
 from service.errors import ContextOverflow
 from tests.service.engine.builders import request, scheduler
 from tests.service.engine.constraints import Script

@@ -1,5 +1,7 @@
 """Any history of requests, steps, aborts and failures: blocks conserved, no token lost or changed, everybody served."""
 
+from itertools import groupby
+
 from hypothesis import event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -7,11 +9,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
 from service.engine.limits import SchedulerLimits
+from service.engine.output import Output
 from service.engine.plan import StepPlan
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken, SamplingParams
-from service.engine.scheduler import Output, Scheduler
+from service.engine.scheduler import Scheduler
 from service.errors import ContextOverflow
-from tests.service.fakes import FakeRunner
+from tests.service.fakes import LETTERS, FakeRunner
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -22,6 +25,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         spare_budget=st.integers(0, 70),
         shares_prefixes=st.booleans(),
         inter_token_s=st.none() | st.floats(1e-4, 1.0),
+        num_drafts=st.sampled_from([0, 0, 1, 5, 20]),
+        alphabet=st.sampled_from([b"a", b"ab", LETTERS]),
     )
     def build(
         self,
@@ -31,6 +36,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         spare_budget: int,
         shares_prefixes: bool,
         inter_token_s: float | None,
+        num_drafts: int,
+        alphabet: bytes,
     ) -> None:
         limits = SchedulerLimits(
             max_context=max_context,
@@ -38,10 +45,12 @@ class SchedulerMachine(RuleBasedStateMachine):
             token_budget=max_batch + spare_budget,
             shares_prefixes=shares_prefixes,
             inter_token_s=inter_token_s,
+            num_drafts=num_drafts,
         )
         self.pool = BlockPool(num_blocks)
         self.engine = Scheduler(self.pool, limits)
-        self.runner = FakeRunner()
+        # With one letter every guess comes true, with two some do.
+        self.runner = FakeRunner(alphabet=alphabet)
         self.open: dict[str, Request] = {}
         self.heard: dict[str, list[int]] = {}
         self.num_added = 0
@@ -116,8 +125,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         failing = data.draw(st.integers(0, len(sampled) - 1)) if sampled else None
         if failing is not None:
             sampled[failing] = FailedRow("bad luck")
-        for index, output in enumerate(self.engine.commit(plan, sampled)):
-            if index == failing:
+        for output in self.engine.commit(plan, sampled):
+            if isinstance(output.token, FailedRow):
                 assert output.finish_reason is FinishReason.ERROR
                 assert not output.sequence.block_table
                 del self.open[output.sequence.id]
@@ -154,6 +163,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def _plan(self) -> StepPlan:
         plan = self.engine.plan()
+        event(f"guesses: {plan.num_drafts > 0}")
+        assert plan.num_logit_rows <= self.engine.limits.max_batch
         event(f"preempts: {plan.num_preempted > 0}")
         event(f"shares: {self.engine.prefix_stats.num_hit_tokens > 0}")
         limits = self.engine.limits
@@ -165,7 +176,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             sequence, end = chunk.sequence, chunk.start + chunk.num_tokens
             assert chunk.num_tokens >= 1
             assert chunk.start == sequence.num_computed
-            assert chunk.samples == (end == len(sequence.token_ids))
+            assert chunk.samples == (end - len(chunk.drafts) == len(sequence.token_ids))
+            assert not chunk.drafts or chunk.is_decode
             assert end <= len(sequence.block_table) * BLOCK_TOKENS
             # What was reported and what the next step reads are the same.
             assert sequence.token_ids == [*sequence.request.prompt_ids, *self.heard[sequence.id]]
@@ -176,7 +188,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         sampled: list[SampledToken] = self.runner.run(plan)
         self.engine.observe(plan, self.step_s)
         outputs = self.engine.commit(plan, sampled)
-        assert [output.sequence.id for output in outputs] == [c.sequence.id for c in plan.chunks if c.samples]
+        # A row at least for each that samples; for its drafts more, up to the first that was wrong or an end.
+        heard = [id for id, _ in groupby(output.sequence.id for output in outputs)]
+        assert heard == [chunk.sequence.id for chunk in plan.chunks if chunk.samples]
+        assert len(outputs) <= plan.num_logit_rows
         for output in outputs:
             self._hear(output)
 
