@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kernels.attention.variants import AttentionVariant, select_attention
 from kernels.cpu import CPU, detect_cpu, usable_cores
+from kernels.cpu.memory import usable_memory_bytes
 from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary
 from kernels.jit.numba_setup import cache_hits, compile_events
@@ -37,6 +38,7 @@ from service.model.architectures import architecture_of
 from service.model.config import ModelConfig, StepLimits, fields_of, read_config
 from service.model.decoder import Decoder
 from service.model.kv_cache import KVCache, make_kv_cache
+from service.model.memory import check_weights_fit
 from service.model.report import describe
 from service.model.tensors import TensorSource
 from service.model.weights import WeightPlanner, Weights
@@ -153,6 +155,8 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
             write_down = architecture_of(file.metadata)
             config = read_config(file.metadata)
             _check_context(config, settings)
+            num_bytes = sum(tensor.num_bytes for tensor in file.tensors.values())
+            check_weights_fit(path.name, num_bytes, usable_memory_bytes())
             tokenizer = load_tokenizer(file.metadata)
             chat_template = load_chat_template(file.metadata, tokenizer)
         library = KernelLibrary()

@@ -11,14 +11,28 @@ _LIMIT_AND_USAGE = {
 
 
 def usable_memory_bytes(root: Path = Path("/")) -> int:
-    """`root` is for tests. Page cache counts as taken inside a limit, as the kernel counts it."""
+    """`root` is for tests. Inside a limit the kernel counts file pages as used; they do not count as taken here, for it
+    drops them when memory is wanted: a container that has read its model once could not start it again otherwise."""
     available = _system_available(root)
     for version, folder in levels(root, "memory"):
         limit_name, usage_name = _LIMIT_AND_USAGE[version]
         limit, usage = _number(folder / limit_name), _number(folder / usage_name)
         if limit is not None:
-            available = min(available, max(0, limit - (usage or 0)))
+            taken = max(0, (usage or 0) - _droppable(version, folder))
+            available = min(available, max(0, limit - taken))
     return available
+
+
+def _droppable(version: int, folder: Path) -> int:
+    """File pages in memory.stat; of version 1 with those of the groups below, as the usage is."""
+    prefix = "total_" if version == 1 else ""
+    wanted = {f"{prefix}inactive_file", f"{prefix}active_file"}
+    found = 0
+    for line in lines_of(folder / "memory.stat"):
+        name, _, value = line.partition(" ")
+        if name in wanted and value.strip().isdecimal():
+            found += int(value)
+    return found
 
 
 def _system_available(root: Path) -> int:

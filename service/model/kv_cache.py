@@ -55,15 +55,18 @@ class KVCache:
         return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
 
 
-def make_kv_cache(config: ModelConfig, context: int, max_batch: int, wish_bytes: int | None) -> KVCache:
+def make_kv_cache(
+    config: ModelConfig, context: int, max_batch: int, wish_bytes: int | None, usable_bytes: int | None = None
+) -> KVCache:
     """As many blocks as the budget holds, but no more than `max_batch` whole contexts need.
 
     Without a wish the budget is a quarter of the usable memory, and at least one whole context. Raises SettingsError
     for a wish that holds no block, and for a context that memory does not hold. Pages exist once they are written.
+    `usable_bytes` is for tests.
     """
     one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim)
     context_blocks = -(-context // BLOCK_TOKENS)
-    usable = usable_memory_bytes()
+    usable = usable_memory_bytes() if usable_bytes is None else usable_bytes
     if wish_bytes is not None:
         if wish_bytes < one.num_bytes:
             raise SettingsError(

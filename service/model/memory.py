@@ -8,7 +8,18 @@ import mmap
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import SettingsError
+
 HUGE_PAGE_BYTES = 2 << 20
+
+
+def check_weights_fit(name: str, num_bytes: int, usable_bytes: int) -> None:
+    """Raises SettingsError: better a line at start than the kernel's OOM killer while the weights are packed."""
+    if num_bytes > usable_bytes:
+        raise SettingsError(
+            f"{name}: weights of {num_bytes} bytes do not fit the {usable_bytes} bytes that are free; "
+            "raise the memory limit or take a smaller model"
+        )
 
 
 def anonymous(num_bytes: int) -> npt.NDArray[np.uint8]:
