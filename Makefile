@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test arm-report lint bench parity architecture-parity token-parity proto lock
+.PHONY: help env serve test native-test arm-test soak arm-report lint bench parity architecture-parity token-parity proto lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,9 @@ arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, 
 arm-report: env ## Count and model the Arm micro-kernels beside KleidiAI, into docs/kernels.md.
 	@tools/env/require arm mca
 	$(BIN)/python -m tools.arm_report $(ARGS)
+
+soak: env ## Ten minutes of callers who ask, leave, err and overflow the queue (ARGS="--seconds 60" for one).
+	$(BIN)/python -m tests.soak $(ARGS)
 
 lint: env ## Check style and types.
 	$(BIN)/ruff check .
