@@ -30,6 +30,7 @@ from service.http.server import answering, listen, url_of
 from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer
+from service.tracing.step_traces import StepTraces, TracedModel
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ WATCH_S = 1.0
 """How often the app looks whether the engine thread is still alive."""
 
 
-class LoadedModel(MeasuredModel, Protocol):
+class LoadedModel(MeasuredModel, TracedModel, Protocol):
     """A model that is packed, compiled and warm: what service.model hands over."""
 
     @property
@@ -118,6 +119,7 @@ class Service:
         self._clock = clock
         self._exit_now = exit_now
         self._patience_s = patience_s
+        self._step_traces = StepTraces()
         self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics)
         self._serving = Serving(ask_to_stop=self._ask_to_stop)
         self._engine: EngineClient | None = None
@@ -127,7 +129,7 @@ class Service:
         begun_s = self._clock()
         settings = self._settings
         listener = listen(settings.host, settings.port)
-        app = create_app(self._serving, self._metrics, max_body=settings.max_body)
+        app = create_app(self._serving, self._metrics, self._step_traces, max_body=settings.max_body)
         with self._signals():
             async with (
                 answering(app, listener, keep_alive_s=settings.keep_alive_s),
@@ -195,9 +197,10 @@ class Service:
             model.runner,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
-            observer=self._metrics.observer(name),
+            observer=self._metrics.observer(name, self._step_traces),
         )
         self._metrics.open(name, model, engine.stats)
+        self._step_traces.open(model)
         engine.start()
         # What has been made so far lives as long as the process: the collector need not walk it in every request.
         gc.collect()

@@ -14,6 +14,7 @@ from kernels.errors import KernelsError
 from service.errors import GemmuleError
 from service.flags import settings_from
 from service.kernel_commands import kernels_app
+from service.observe_commands import trace
 
 USAGE_ERROR = 2
 
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(kernels_app, name="kernels")
+app.command()(trace)
 
 
 def main() -> None:

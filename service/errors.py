@@ -120,6 +120,24 @@ class DeadlineExceeded(GemmuleError):
     kind = "timeout_error"
 
 
+class TraceBusy(GemmuleError):
+    """A trace of steps is being taken already."""
+
+    status = 409
+    grpc_code = "ABORTED"
+    code = "trace_busy"
+    kind = "invalid_request_error"
+
+
+class NothingTraced(GemmuleError):
+    """A trace was asked for, and the engine had nothing to do."""
+
+    status = 404
+    grpc_code = "NOT_FOUND"
+    code = "nothing_traced"
+    kind = "invalid_request_error"
+
+
 class StepFailed(GemmuleError):
     """A step of the engine failed; every request that took part in it ends."""
 

@@ -7,7 +7,7 @@ one step of each kind to warm it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from kernels.peaks.measure import Peaks, measure_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
 from kernels.runtime.stats import ExecutorTimes, KernelStats
+from kernels.runtime.trace import Tracer
 from kernels.self_test import Fault, SelfTest
 from service.engine.blocks import blocks_for
 from service.engine.model_runner import ModelRunner
@@ -32,7 +33,7 @@ from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
 from service.explain import ExplainedOp, explain
 from service.gguf.reader import GGUFFile, open_gguf
-from service.machine_facts import Stopwatch, machine_facts
+from service.machine_facts import Stopwatch, machine_facts, matmul_shapes
 from service.metrics.machine import MachineFacts
 from service.model.architectures import architecture_of
 from service.model.config import ModelConfig, StepLimits, fields_of, read_config
@@ -117,6 +118,15 @@ class GemmuleModel:
 
     def executor_times(self) -> ExecutorTimes:
         return self.executor.times()
+
+    def tracer(self) -> Tracer:
+        return self.executor.tracer()
+
+    def op_shapes(self) -> Mapping[int, str]:
+        return matmul_shapes(self.executor.program)
+
+    def trace_labels(self) -> Mapping[str, str]:
+        return {"model": self.name, "cpu": self.cpu.name, "threads": str(self.limits.num_threads)}
 
     def machine_facts(self) -> MachineFacts:
         return machine_facts(

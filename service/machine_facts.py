@@ -9,9 +9,10 @@ from importlib.metadata import version
 
 from kernels.attention.variants import AttentionVariant
 from kernels.families.variant import MatmulVariant
+from kernels.matmul import MATMUL, matmul
 from kernels.peaks.measure import Peaks
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.program import KernelSlot
+from kernels.runtime.program import KernelSlot, Program
 from kernels.select import MatmulChoice
 from service.metrics.machine import ChosenKernel, MachineFacts
 from service.model.config import StepLimits
@@ -71,6 +72,15 @@ def machine_facts(
         peak_bytes_per_s=peaks.bytes_per_s if peaks else None,
         peak_operations_per_s=peaks.operations_per_s if peaks else {},
     )
+
+
+def matmul_shapes(program: Program) -> dict[int, str]:
+    """n x k of the matmuls, by their place in the program."""
+    shapes = {}
+    for index, record in enumerate(program.records):
+        if int(record.view(MATMUL)[0]["run"]) == matmul.address:
+            shapes[index] = f"{int(record.view(MATMUL)[0]['n'])} x {int(record.view(MATMUL)[0]['k'])}"
+    return shapes
 
 
 def _chosen(slot: KernelSlot, choices: Iterable[MatmulChoice], attention: AttentionVariant) -> ChosenKernel:

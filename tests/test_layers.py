@@ -14,7 +14,10 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 # Highest first. A unit may import itself and what stands on a lower line; docs/architecture.md says why they stand so.
 LAYERS = (
     ("service.cli",),
-    ("service.kernel_commands",),
+    (
+        "service.kernel_commands",
+        "service.observe_commands",
+    ),
     (
         "service.app",
         "service.bench",
@@ -22,10 +25,11 @@ LAYERS = (
         "service.kernel_assembly",
         "service.kernel_bench",
         "service.kernel_list",
+        "service.trace_command",
     ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),
     ("service.machine_facts",),
-    ("service.explain", "service.generate", "service.metrics"),
+    ("service.explain", "service.generate", "service.metrics", "service.tracing"),
     ("service.engine", "service.structured"),
     ("service.model", "service.pull", "service.tokenizer"),
     ("service.flags",),

@@ -129,9 +129,11 @@ class EngineLoop:
             error = raised
             _log.exception("a step of %d tokens has failed", plan.num_tokens)
         self.heartbeat_s = ended_s = self._clock()
+        num_prefill_tokens = 0
         for chunk in plan.chunks:
             if not chunk.is_decode:
                 chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
+                num_prefill_tokens += chunk.num_tokens
         num_outputs = 0
         if error is None:
             self._scheduler.observe(plan, ended_s - started_s)
@@ -148,6 +150,7 @@ class EngineLoop:
                 num_tokens=plan.num_tokens,
                 num_sequences=len(plan.chunks),
                 num_preempted=plan.num_preempted,
+                num_prefill_tokens=num_prefill_tokens,
                 num_drafts=plan.num_drafts,
                 num_right_drafts=max(0, num_outputs - sum(chunk.samples for chunk in plan.chunks)),
                 begun_s=planned_s,

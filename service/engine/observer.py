@@ -35,6 +35,8 @@ class StepTimings:
     num_drafts: int = 0
     """Tokens that were guessed and computed with those they would follow."""
     num_right_drafts: int = 0
+    num_prefill_tokens: int = 0
+    """Of `num_tokens`, those of prompts."""
     begun_s: float
     """By the engine's clock, where `plan_s` begins; `plan_s`, `run_s` and `commit_s` follow each other."""
     plan_s: float

@@ -5,18 +5,24 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from service.generate.serving import Serving
-from service.http import chat_routes, completion_routes, kserve_routes, status_routes, token_routes
+from service.http import chat_routes, completion_routes, kserve_routes, status_routes, token_routes, trace_routes
 from service.http.error_response import install_error_handlers
 from service.http.openapi import describe_bodies
 from service.metrics.http_metrics import CountRequests
 from service.metrics.service_metrics import ServiceMetrics
+from service.tracing.step_traces import StepTraces
 
 SSE_KEEP_ALIVE_S = 15.0
 """Silence after which a stream says that it is alive; load balancers wait a minute or so."""
 
 
 def create_app(
-    serving: Serving, metrics: ServiceMetrics, *, max_body: int, sse_keep_alive_s: float = SSE_KEEP_ALIVE_S
+    serving: Serving,
+    metrics: ServiceMetrics,
+    step_traces: StepTraces | None = None,
+    *,
+    max_body: int,
+    sse_keep_alive_s: float = SSE_KEEP_ALIVE_S,
 ) -> FastAPI:
     app = FastAPI(
         title="Gemmule",
@@ -27,11 +33,12 @@ def create_app(
     )
     app.state.serving = serving
     app.state.metrics = metrics
+    app.state.step_traces = step_traces or StepTraces()
     app.state.max_body = max_body
     app.state.sse_keep_alive_s = sse_keep_alive_s
     app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
-    for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes):
+    for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes, trace_routes):
         app.include_router(routes.router)
     describe_bodies(app)
     return app

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 from kernels.runtime.stats import ExecutorTimes, ThreadTimes
+from kernels.runtime.trace import Tracer
 from service.app import Service
 from service.engine.plan import StepPlan
 from service.engine.request import SampledToken
@@ -52,6 +53,15 @@ class FakeModel:
 
     def explain(self) -> Sequence[object]:
         return []
+
+    def tracer(self) -> Tracer:
+        raise NotImplementedError
+
+    def op_shapes(self) -> dict[int, str]:
+        return {}
+
+    def trace_labels(self) -> dict[str, str]:
+        return {}
 
     def num_cache_hits(self) -> int:
         return 5
