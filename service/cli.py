@@ -202,6 +202,39 @@ def bench(
         Console().print(as_table(rows))
 
 
+@app.command("eval")
+def evaluate(
+    model: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
+    text: Annotated[Path, typer.Option(help="UTF-8 text to predict.")],
+    ctx: Annotated[int, typer.Option(help="Tokens of a window; the second half of each is scored.")] = 512,
+    windows: Annotated[int | None, typer.Option(min=1, help="Windows at most (default: all whole ones).")] = None,
+    reference: Annotated[str | None, typer.Option(help="A model to compare with, e.g. the same in F16.")] = None,
+    logits: Annotated[Path | None, typer.Option(help="Saved logits to compare with.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Save the logits here, 4 bytes each.")] = None,
+    threads: Annotated[str | None, typer.Option("-t", "--threads", help="Threads of the team.")] = None,
+    isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    cache: Cache = None,
+    json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
+) -> None:
+    """Perplexity of a text, as llama-perplexity measures it; with a reference also the mean KL divergence of the
+    token distributions and how often the best token is the same.
+    """
+    settings = settings_from({"threads": threads, "isa": isa, "cache": cache})
+    from service.pull import resolve_model
+
+    path = resolve_model(model, settings.cache)
+    other = None if reference is None else resolve_model(reference, settings.cache)
+
+    from service.quality.evaluate import Wishes, evaluate
+    from service.quality.progress import WindowProgress
+    from service.quality.report import as_json, as_lines
+
+    wishes = Wishes(text, ctx, windows, other, logits, save)
+    with WindowProgress() as progress:
+        found = evaluate(path, wishes, settings, progress.show)
+    print(as_json(found) if json else "\n".join(as_lines(found)))
+
+
 def _numbers(flag: str, text: str) -> tuple[int, ...]:
     """ "64,512" -> (64, 512); zeros, which stand for "none", are left out."""
     numbers = []

@@ -25,6 +25,7 @@ LAYERS = (
         "service.kernel_assembly",
         "service.kernel_bench",
         "service.kernel_list",
+        "service.quality",
         "service.trace_command",
     ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),

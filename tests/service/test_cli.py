@@ -32,6 +32,7 @@ def gemmule(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         ["serve"],
         ["pull"],
         ["bench"],
+        ["eval"],
         ["kernels"],
         *(["kernels", name] for name in ("list", "explain", "bench", "asm")),
     ],

@@ -1,0 +1,1 @@
+"""How well a model predicts a text, and how near its distributions are to those of another."""
