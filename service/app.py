@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+from service.access import Access
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient, EngineStats
 from service.engine.limits import SchedulerLimits
@@ -121,6 +122,7 @@ class Service:
         self._patience_s = patience_s
         self._step_traces = StepTraces()
         self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics)
+        self._access = Access(settings.api_keys, settings.api_key_file)
         self._serving = Serving(ask_to_stop=self._ask_to_stop)
         self._engine: EngineClient | None = None
         self._stop = asyncio.Event()
@@ -129,13 +131,19 @@ class Service:
         begun_s = self._clock()
         settings = self._settings
         listener = listen(settings.host, settings.port)
-        app = create_app(self._serving, self._metrics, self._step_traces, max_body=settings.max_body)
+        app = create_app(
+            self._serving, self._metrics, self._step_traces, max_body=settings.max_body, access=self._access
+        )
+        http_face = answering(
+            app,
+            listener,
+            keep_alive_s=settings.keep_alive_s,
+            max_connections=settings.max_connections,
+            tls=settings.tls,
+        )
         with self._signals():
-            async with (
-                answering(app, listener, keep_alive_s=settings.keep_alive_s),
-                contextlib.AsyncExitStack() as faces,
-            ):
-                url = url_of(listener)
+            async with http_face, contextlib.AsyncExitStack() as faces:
+                url = url_of(listener, tls=settings.tls is not None)
                 self._announce(f"listening on {url}, loading {settings.model}")
                 loading = _on_a_thread(self._load)
                 if settings.has_grpc:
@@ -163,11 +171,13 @@ class Service:
     async def _grpc_face(self, listener: socket.socket) -> AsyncIterator[None]:
         # Imported while the model is being loaded: grpc takes a tenth of a second. Its own log would not be ours.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        from service.rpc.server import Limits
         from service.rpc.server import answering as answering_calls
 
         settings = self._settings
         port = settings.grpc_port_or(listener.getsockname()[1] + 1 if settings.port else 0)
-        face = answering_calls(self._serving, self._metrics, settings.host, port, max_body=settings.max_body)
+        limits = Limits(self._access, settings.max_body, settings.max_connections, settings.tls)
+        face = answering_calls(self._serving, self._metrics, settings.host, port, limits)
         async with face as address:
             self._announce(f"gRPC on {address}")
             yield

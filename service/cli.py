@@ -123,6 +123,17 @@ def serve(
     ] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
     cache: Cache = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="API keys, separated by commas; without any, everybody may call.")
+    ] = None,
+    api_key_file: Annotated[
+        str | None, typer.Option(help="File of API keys, one a line: KEY [name=NAME] [max_open=NUMBER] [admin].")
+    ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM): TLS on both faces.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
+    max_connections: Annotated[
+        str | None, typer.Option(help="HTTP connections, and gRPC calls, at the same time.")
+    ] = None,
     max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,
     keep_alive_s: Annotated[str | None, typer.Option(help="Seconds an idle HTTP connection stays open.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="Seconds that running requests get to end at shutdown.")] = None,

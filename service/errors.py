@@ -65,6 +65,41 @@ class ContextOverflow(BadRequest):
     code = "context_length_exceeded"
 
 
+class RequestTimeout(BadRequest):
+    """The request's body did not come in time."""
+
+    status = 408
+    grpc_code = "DEADLINE_EXCEEDED"
+    code = "request_timeout"
+
+
+class Unauthenticated(GemmuleError):
+    """No API key, or none that is known."""
+
+    status = 401
+    grpc_code = "UNAUTHENTICATED"
+    code = "invalid_api_key"
+    kind = "invalid_request_error"
+
+
+class Forbidden(GemmuleError):
+    """A known key that may not do this."""
+
+    status = 403
+    grpc_code = "PERMISSION_DENIED"
+    code = "forbidden"
+    kind = "invalid_request_error"
+
+
+class TooManyRequests(GemmuleError):
+    """A key has as many open requests as it may have."""
+
+    status = 429
+    grpc_code = "RESOURCE_EXHAUSTED"
+    code = "rate_limit_exceeded"
+    kind = "rate_limit_error"
+
+
 class NotFound(GemmuleError):
     """The request names something which is not served here."""
 

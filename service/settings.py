@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ByteSize, Field, ValidationError, model_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import SettingsError
@@ -75,6 +75,17 @@ class Settings(BaseSettings):
     cache: Path | None = Field(
         default=None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule)."
     )
+    api_key: SecretStr | None = Field(
+        default=None, description="API keys, separated by commas; without any, everybody may call."
+    )
+    api_key_file: Path | None = Field(
+        default=None, description="File of API keys, one a line: KEY [name=NAME] [max_open=NUMBER] [admin]."
+    )
+    tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM): TLS on both faces.")
+    tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
+    max_connections: int = Field(
+        default=2048, ge=1, le=1_000_000, description="HTTP connections, and gRPC calls, at the same time."
+    )
     max_body: ByteSize = Field(default=ByteSize(4 << 20), gt=0, description="Largest request body, e.g. 4MiB.")
     keep_alive_s: float = Field(default=75.0, gt=0, le=3600, description="Seconds an idle HTTP connection stays open.")
     drain_s: float = Field(
@@ -98,6 +109,21 @@ class Settings(BaseSettings):
                 "every sequence must be able to decode a token in each step"
             )
         return self
+
+    @model_validator(mode="after")
+    def _tls_has_both(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("tls_cert and tls_key belong together")
+        return self
+
+    @property
+    def api_keys(self) -> str | None:
+        return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
+    def tls(self) -> tuple[Path, Path] | None:
+        """Certificate chain and private key."""
+        return None if self.tls_cert is None or self.tls_key is None else (self.tls_cert, self.tls_key)
 
     @property
     def has_grpc(self) -> bool:

@@ -30,7 +30,7 @@ LAYERS = (
     ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),
     ("service.machine_facts",),
-    ("service.explain", "service.generate", "service.metrics", "service.tracing"),
+    ("service.access", "service.explain", "service.generate", "service.metrics", "service.tracing"),
     ("service.engine", "service.structured"),
     ("service.model", "service.pull", "service.tokenizer"),
     ("service.flags",),

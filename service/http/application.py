@@ -4,9 +4,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
+from service.access import Access
 from service.generate.serving import Serving
 from service.http import chat_routes, completion_routes, kserve_routes, status_routes, token_routes, trace_routes
 from service.http.error_response import install_error_handlers
+from service.http.guard import Guard
 from service.http.openapi import describe_bodies
 from service.metrics.http_metrics import CountRequests
 from service.metrics.service_metrics import ServiceMetrics
@@ -16,14 +18,21 @@ SSE_KEEP_ALIVE_S = 15.0
 """Silence after which a stream says that it is alive; load balancers wait a minute or so."""
 
 
+BODY_TIMEOUT_S = 30.0
+"""What a request's body may take to arrive."""
+
+
 def create_app(
     serving: Serving,
     metrics: ServiceMetrics,
     step_traces: StepTraces | None = None,
     *,
     max_body: int,
+    access: Access | None = None,
     sse_keep_alive_s: float = SSE_KEEP_ALIVE_S,
+    body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> FastAPI:
+    """Without `access` everybody may call."""
     app = FastAPI(
         title="Gemmule",
         version=version("gemmule"),
@@ -36,6 +45,8 @@ def create_app(
     app.state.step_traces = step_traces or StepTraces()
     app.state.max_body = max_body
     app.state.sse_keep_alive_s = sse_keep_alive_s
+    app.state.body_timeout_s = body_timeout_s
+    app.add_middleware(Guard, access=access or Access())
     app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
     for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes, trace_routes):

@@ -1,5 +1,6 @@
 """Request body -> validated model, or one typed error that names the field. Knows no field of any route."""
 
+import asyncio
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, TypeVar
@@ -7,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from service.errors import BadRequest, BodyTooLarge, Unsupported
+from service.errors import BadRequest, BodyTooLarge, RequestTimeout, Unsupported
 from service.generate.validation import parse_json
 
 Model = TypeVar("Model", bound="StrictBody")
@@ -51,11 +52,15 @@ def json_body(model: type[Model]) -> Callable[[Request], Coroutine[Any, Any, Mod
 async def _bounded_body(request: Request, limit: int) -> bytes:
     chunks = []
     num_bytes = 0
-    async for chunk in request.stream():
-        num_bytes += len(chunk)
-        if num_bytes > limit:
-            raise BodyTooLarge(f"the request body is longer than {limit} bytes")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(request.app.state.body_timeout_s):
+            async for chunk in request.stream():
+                num_bytes += len(chunk)
+                if num_bytes > limit:
+                    raise BodyTooLarge(f"the request body is longer than {limit} bytes")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise RequestTimeout(f"the request body was not complete after {num_bytes} bytes") from None
     return b"".join(chunks)
 
 

@@ -9,11 +9,13 @@ import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import StartupError
+from service.http.connection import BoundedConnection
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +43,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -53,8 +56,18 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: float) -> AsyncIterator[None]:
-    """The listener answers inside the block; at its end the last responses are written, then it is closed."""
+async def answering(
+    app: ASGIApp,
+    listener: socket.socket,
+    *,
+    keep_alive_s: float,
+    max_connections: int = 2048,
+    tls: tuple[Path, Path] | None = None,
+) -> AsyncIterator[None]:
+    """The listener answers inside the block; at its end the last responses are written, then it is closed.
+
+    `tls`: certificate chain and private key, PEM. StartupError if they are not usable.
+    """
 
     async def cut_off_quietly(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -65,6 +78,10 @@ async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: floa
 
     config = uvicorn.Config(
         cut_off_quietly,
+        http=BoundedConnection,
+        limit_concurrency=max_connections + 1,
+        ssl_certfile=None if tls is None else tls[0],
+        ssl_keyfile=None if tls is None else tls[1],
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -73,6 +90,11 @@ async def answering(app: ASGIApp, listener: socket.socket, *, keep_alive_s: floa
         timeout_keep_alive=max(1, round(keep_alive_s)),
         timeout_graceful_shutdown=FAREWELL_S,
     )
+    try:
+        config.load()
+    except OSError as error:  # of ssl's making, too
+        listener.close()
+        raise StartupError(f"the TLS certificate or key is not usable: {error.strerror or error}") from None
     server = _Server(config)
     running = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:

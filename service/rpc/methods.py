@@ -5,6 +5,7 @@ chunks to `call`; a method that answers once returns its answer. Errors become s
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -15,43 +16,52 @@ import grpc.aio
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
+from service.access import Access
 from service.errors import GemmuleError
 from service.metrics.service_metrics import ServiceMetrics
 from service.rpc.status import code_of, trailing_metadata
 
 log = logging.getLogger(__name__)
 
+OPEN_SERVICE = "grpc.health.v1.Health/"
+"""No key is asked for: probes have none."""
+ADMIN_METHODS = frozenset({"gemmule.v1.Control/Abort", "gemmule.v1.Control/Drain"})
+
 Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
 
-def bind(service: ServiceDescriptor, face: object, metrics: ServiceMetrics) -> grpc.GenericRpcHandler:
+def bind(service: ServiceDescriptor, face: object, metrics: ServiceMetrics, access: Access) -> grpc.GenericRpcHandler:
     """Every method of the service; one that the face lacks is a programmer's error."""
     handlers = {
-        method.name: _handler(method, getattr(face, _snake(method.name)), metrics) for method in service.methods
+        method.name: _handler(method, getattr(face, _snake(method.name)), metrics, access) for method in service.methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _handler(
-    method: MethodDescriptor, behaviour: Behaviour, metrics: ServiceMetrics
+    method: MethodDescriptor, behaviour: Behaviour, metrics: ServiceMetrics, access: Access
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     response = GetMessageClass(method.output_type)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
-        _answering(f"{method.containing_service.full_name}/{method.name}", behaviour, metrics),
+        _answering(f"{method.containing_service.full_name}/{method.name}", behaviour, metrics, access),
         request_deserializer=GetMessageClass(method.input_type).FromString,
         response_serializer=response.SerializeToString,
     )
     return handler
 
 
-def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics) -> Behaviour:
+def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics, access: Access) -> Behaviour:
+    is_open = name.startswith(OPEN_SERVICE)
+    as_admin = name in ADMIN_METHODS
+
     async def answer(request: Any, call: Call) -> Any:
         code = grpc.StatusCode.CANCELLED
         metrics.rpc.in_flight.inc()
         try:
-            response = await behaviour(request, call)
+            with contextlib.nullcontext() if is_open else access.admitted(_authorization(call), as_admin=as_admin):
+                response = await behaviour(request, call)
             code = grpc.StatusCode.OK
             return response
         except GemmuleError as error:
@@ -72,6 +82,13 @@ def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics) -> Beha
             metrics.rpc.requests.labels(name, code.name).inc()
 
     return answer
+
+
+def _authorization(call: Call) -> str | None:
+    for key, value in call.invocation_metadata() or ():
+        if key == "authorization":
+            return value if isinstance(value, str) else None
+    return None
 
 
 def _snake(name: str) -> str:

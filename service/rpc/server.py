@@ -5,10 +5,14 @@ Imported late: grpc takes a tenth of a second to import, which the loading of th
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 
+import grpc
 import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
+from service.access import Access
 from service.errors import StartupError
 from service.generate.serving import Serving
 from service.metrics.service_metrics import ServiceMetrics
@@ -38,25 +42,48 @@ OPTIONS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Who may call, how, and how much."""
+
+    access: Access
+    max_body: int
+    """Bytes of a message."""
+    max_calls: int
+    """At the same time."""
+    tls: tuple[Path, Path] | None = None
+    """Certificate chain and private key, PEM."""
+
+
 @contextlib.asynccontextmanager
 async def answering(
-    serving: Serving, metrics: ServiceMetrics, host: str, port: int, *, max_body: int
+    serving: Serving, metrics: ServiceMetrics, host: str, port: int, limits: Limits
 ) -> AsyncIterator[str]:
     """Calls are answered inside the block; yields host:port. At its end the last ones are written. StartupError."""
-    server = grpc.aio.server(options=[*OPTIONS, ("grpc.max_receive_message_length", max_body)])
+    server = grpc.aio.server(
+        options=[*OPTIONS, ("grpc.max_receive_message_length", limits.max_body)],
+        maximum_concurrent_rpcs=limits.max_calls,
+    )
     faces = {
         inference_pb2.DESCRIPTOR.services_by_name["Inference"]: Inference(serving),
         control_pb2.DESCRIPTOR.services_by_name["Control"]: Control(serving),
         open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]: OpenInference(serving),
     }
     names = [service.full_name for service in faces]
-    handlers = [bind(service, face, metrics) for service, face in faces.items()]
-    handlers.append(bind(health.SERVICE, health.Health(serving, names), metrics))
+    handlers = [bind(service, face, metrics, limits.access) for service, face in faces.items()]
+    handlers.append(bind(health.SERVICE, health.Health(serving, names), metrics, limits.access))
     server.add_generic_rpc_handlers(handlers)
     reflection.enable_server_reflection((*names, health.SERVICE.full_name, reflection.SERVICE_NAME), server)
     shown = f"[{host}]" if ":" in host else host
     try:
-        bound = server.add_insecure_port(f"{shown}:{port}")
+        if limits.tls is None:
+            bound = server.add_insecure_port(f"{shown}:{port}")
+        else:
+            chain, key = (path.read_bytes() for path in limits.tls)
+            credentials = grpc.ssl_server_credentials([(key, chain)])
+            bound = server.add_secure_port(f"{shown}:{port}", credentials)
+    except OSError as error:
+        raise StartupError(f"cannot read {error.filename}: {error.strerror}") from None
     except RuntimeError:
         raise StartupError(f"cannot listen on {shown}:{port} for gRPC: the address is in use or not ours") from None
     await server.start()

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from service.access import Access
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
@@ -25,6 +26,8 @@ async def api(
     max_body: int = 1 << 20,
     has_chat_template: bool = True,
     sse_keep_alive_s: float = 60.0,
+    access: Access | None = None,
+    body_timeout_s: float = 60.0,
     **arguments: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
     """`client.app` is the application (arguments: tests.service.fakes.serving)."""
@@ -34,7 +37,21 @@ async def api(
         state = Serving(clock=lambda: CREATED_S)
         generator = Generator(engine, FakeTokenizer(), FakeChatTemplate() if has_chat_template else None)
         state.open(MODEL, generator, engine.max_context, engine.stats)
-        app = create_app(state, metrics, max_body=max_body, sse_keep_alive_s=sse_keep_alive_s)
+        app = create_app(
+            state,
+            metrics,
+            max_body=max_body,
+            access=access,
+            sse_keep_alive_s=sse_keep_alive_s,
+            body_timeout_s=body_timeout_s,
+        )
+            state,
+            metrics,
+            max_body=max_body,
+            access=access,
+            sse_keep_alive_s=sse_keep_alive_s,
+            body_timeout_s=body_timeout_s,
+        )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

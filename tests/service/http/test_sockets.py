@@ -19,13 +19,18 @@ from tests.service.http.api import api
 
 
 @asynccontextmanager
-async def server(runner: FakeRunner, **arguments: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def server(
+    runner: FakeRunner, *, max_connections: int = 1000, **arguments: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     async with api(runner, **arguments) as inner:
         transport = inner._transport
         assert isinstance(transport, httpx.ASGITransport)
         listener = listen("127.0.0.1", 0)
         url = url_of(listener)
-        async with answering(transport.app, listener, keep_alive_s=5), httpx.AsyncClient(base_url=url) as client:
+        async with (
+            answering(transport.app, listener, keep_alive_s=5, max_connections=max_connections),
+            httpx.AsyncClient(base_url=url) as client,
+        ):
             yield client
 
 

@@ -9,13 +9,14 @@ import grpc.aio
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
 
+from service.access import Access
 from service.engine.client import EngineClient
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.metrics.service_metrics import ServiceMetrics
 from service.rpc.proto.gemmule.v1 import control_pb2, inference_pb2
 from service.rpc.proto.inference import open_inference_grpc_pb2
-from service.rpc.server import answering
+from service.rpc.server import Limits, answering
 from tests.service.fakes import FakeChatTemplate, FakeRunner, FakeTokenizer, serving
 from tests.service.rpc.stub import Stub
 
@@ -41,7 +42,12 @@ class Api:
 
 @asynccontextmanager
 async def api(
-    runner: FakeRunner, *, is_open: bool = True, max_body: int = 1 << 20, **arguments: Any
+    runner: FakeRunner,
+    *,
+    is_open: bool = True,
+    max_body: int = 1 << 20,
+    access: Access | None = None,
+    **arguments: Any,
 ) -> AsyncIterator[Api]:
     """`is_open` False: the model is still being loaded (arguments: tests.service.fakes.serving)."""
     metrics = ServiceMetrics()
@@ -51,7 +57,7 @@ async def api(
         if is_open:
             open_model(state, engine)
         async with (
-            answering(state, metrics, "127.0.0.1", 0, max_body=max_body) as address,
+            answering(state, metrics, "127.0.0.1", 0, Limits(access or Access(), max_body, 1000)) as address,
             grpc.aio.insecure_channel(address) as channel,
         ):
             yield Api(channel, state, engine, metrics.registry, asked, address)

@@ -1,6 +1,7 @@
 """gemmule.v1.Control, grpc.health.v1 and reflection: what operators and their machines ask."""
 
 import asyncio
+from pathlib import Path
 
 import grpc
 import pytest
@@ -9,6 +10,7 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from service.access import Access
 from service.rpc.proto.gemmule.v1 import control_pb2 as pb
 from service.rpc.proto.gemmule.v1 import inference_pb2
 from tests.service.fakes import EOS, IM_END, VOCAB_SIZE, FakeRunner
@@ -127,3 +129,22 @@ async def test_a_client_that_knows_nothing_but_reflection() -> None:
         stub = Stub(client.channel, service)
         answer = await stub.generate(GetMessageClass(request)(text="a"))
         assert answer.text == "Hello!"
+
+
+async def test_keys(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("sk-of-a-user\nsk-of-an-admin admin\n")
+    async with api(FakeRunner(script=b"ok"), access=Access(file=tmp_path / "keys")) as client:
+        request = inference_pb2.GenerateRequest(text="a")
+        for metadata in (None, (("authorization", "Bearer sk-of-nobody"),), (("x-api-key", "sk-of-a-user"),)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await client.inference.generate(request, metadata=metadata)
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        user = (("authorization", "Bearer sk-of-a-user"),)
+        assert (await client.inference.generate(request, metadata=user)).text == "ok"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await client.control.drain(pb.DrainRequest(), metadata=user)
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert not client.asked_to_stop
+        await client.control.drain(pb.DrainRequest(), metadata=(("authorization", "Bearer sk-of-an-admin"),))
+        assert client.asked_to_stop
+        assert (await client.health.check(health_pb2.HealthCheckRequest())).status == Status.SERVING
