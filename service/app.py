@@ -27,7 +27,7 @@ from service.engine.scheduler import Scheduler
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
-from service.http.server import answering, listen, url_of
+from service.http.server import allow_sockets, answering, listen, url_of
 from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer
@@ -88,6 +88,7 @@ def serve(settings: Settings) -> int:
 
     configure_logs(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    allow_sockets(settings.max_connections)
 
     def load() -> LoadedModel:
         from service.pull import resolve_model

@@ -7,6 +7,7 @@ the readiness probe can say 503 while running requests end.
 import asyncio
 import contextlib
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from service.http.connection import BoundedConnection
 log = logging.getLogger(__name__)
 
 BACKLOG = 2048
+SPARE_FILES = 512
+"""For everything that is no connection."""
 FAREWELL_S = 3
 """What a response that is over for the engine gets to reach its client."""
 
@@ -41,6 +44,16 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listener
+
+
+def allow_sockets(num_sockets: int) -> None:
+    """As many open files as that takes, where the hard limit lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = num_sockets + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def url_of(listener: socket.socket, *, tls: bool = False) -> str:

@@ -45,13 +45,6 @@ async def api(
             sse_keep_alive_s=sse_keep_alive_s,
             body_timeout_s=body_timeout_s,
         )
-            state,
-            metrics,
-            max_body=max_body,
-            access=access,
-            sse_keep_alive_s=sse_keep_alive_s,
-            body_timeout_s=body_timeout_s,
-        )
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client
