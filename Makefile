@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test soak arm-report lint bench parity architecture-parity token-parity proto lock
+.PHONY: help env serve test native-test arm-test soak arm-report lint bench baseline parity architecture-parity token-parity proto lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -56,6 +56,10 @@ lint: env ## Check style and types.
 bench: env ## Measure beside llama.cpp, built natively and run in turn with us (ARGS= goes to the comparison).
 	@tools/env/require peer
 	$(BIN)/python -m tools.peer.compare $(ARGS)
+
+baseline: env ## Measure f32 NumPy, the generic kernels and the dispatched ones in turn, as a table (ARGS= goes to it).
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tools.baseline $(ARGS)
 
 parity: env ## Compare logits with a NumPy model and with llama.cpp (MODEL=, ARGS= goes to the check).
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'

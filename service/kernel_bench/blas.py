@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ x = random.standard_normal((m, k), np.float32)
 weights = [random.standard_normal((n, k), np.float32) for _ in range(copies)]
 out = np.empty((m, n), np.float32)
 np.matmul(x, weights[0].T, out=out)
+print(0, flush=True)
 for _ in sys.stdin:
     runs, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < sample_s or not runs:
@@ -29,7 +31,10 @@ for _ in sys.stdin:
 
 
 class Blas:
-    """NumPy in a process of its own, whose BLAS gets as many threads as the team; measures when it is asked."""
+    """NumPy in a process of its own, whose BLAS gets as many threads as the team; measures when it is asked.
+
+    It is stopped in between: idle BLAS threads spin for long, and would take a core from what is measured next.
+    """
 
     def __init__(self, shape: Shape, num_threads: int, is_gemv: bool, cold_bytes: int) -> None:
         copies = max(1, cold_bytes // (4 * shape.n * shape.k)) if is_gemv else 1
@@ -41,14 +46,22 @@ class Blas:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._answer()
 
     def seconds(self) -> float:
         """Of one product."""
         assert self._process.stdin
-        assert self._process.stdout
+        self._process.send_signal(signal.SIGCONT)
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return self._answer()
+
+    def _answer(self) -> float:
+        assert self._process.stdout
+        answer = float(self._process.stdout.readline())
+        self._process.send_signal(signal.SIGSTOP)
+        return answer
 
     def close(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
         self._process.communicate()
