@@ -32,6 +32,7 @@ from service.engine.request import Request, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
 from service.explain import ExplainedOp, explain
+from service.gguf.parts import model_name
 from service.gguf.reader import GGUFFile, open_gguf
 from service.machine_facts import Stopwatch, machine_facts, matmul_shapes
 from service.metrics.machine import MachineFacts
@@ -203,7 +204,7 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
                 peaks = measure_peaks(rungs[0], limits.num_threads, library)
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
-        name=path.stem,
+        name=model_name(path),
         cpu=cpu,
         config=config,
         weights=weights,

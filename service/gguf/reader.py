@@ -1,11 +1,12 @@
-"""Opens a GGUF file: header, metadata, tensor table. Maps the weights, reads none. Knows no model architecture.
+"""Opens a GGUF model, in one file or in several parts: header, metadata, tensor table. Maps the weights, reads none.
+Knows no model architecture.
 
 Format: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3, little-endian.
 """
 
 import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from service.errors import ModelFileError
 from service.gguf.cursor import Cursor, quoted
 from service.gguf.metadata import MIN_PAIR_BYTES, Metadata, scan_metadata
+from service.gguf.parts import Part, part_paths, read_part
 from service.gguf.types import GGML_TYPES, GGMLType
 
 MAGIC = b"GGUF"
@@ -35,13 +37,16 @@ _type_names = ", ".join(f"{t.name} ({t.value})" for t in GGMLType)
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A tensor as the table describes it. `shape` has NumPy's order: rows first. `offset` is from the file's start."""
+    """A tensor as the table describes it. `shape` has NumPy's order: rows first. `offset` is from the start of its
+    file, the `part`th of the model's.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: GGMLType
     offset: int
     num_bytes: int
+    part: int = 0
 
     @property
     def row_elements(self) -> int:
@@ -57,28 +62,36 @@ class TensorInfo:
 
 
 class GGUFFile:
-    """An open file. Views from `data` keep the mapping alive, `close` only forgets it: nothing can dangle."""
+    """An open model. Views from `data` keep the mapping alive, `close` only forgets it: nothing can dangle.
+
+    `path`, `version` and `metadata` are those of the first part, `mappings` has one for each.
+    """
 
     def __init__(
-        self, path: Path, version: int, metadata: Metadata, tensors: Mapping[str, TensorInfo], mapping: mmap.mmap
+        self,
+        path: Path,
+        version: int,
+        metadata: Metadata,
+        tensors: Mapping[str, TensorInfo],
+        mappings: Sequence[mmap.mmap],
     ) -> None:
         self.path = path
         self.version = version
         self.metadata = metadata
         self.tensors = tensors
-        self._mapping: mmap.mmap | None = mapping
+        self._mappings: Sequence[mmap.mmap] = mappings
 
     def data(self, name: str) -> npt.NDArray[np.uint8]:
         """The raw rows of a tensor, without a copy -> u8[num_rows, row_bytes], read-only."""
         tensor = self.tensors.get(name)
         if tensor is None:
             raise ModelFileError(f"{self.path.name}: there is no tensor {quoted(name)} among its {len(self.tensors)}")
-        assert self._mapping is not None, "the file is closed"
-        raw = np.frombuffer(self._mapping, np.uint8, tensor.num_bytes, tensor.offset)
+        assert self._mappings, "the file is closed"
+        raw = np.frombuffer(self._mappings[tensor.part], np.uint8, tensor.num_bytes, tensor.offset)
         return raw.reshape(tensor.num_rows, tensor.row_bytes)
 
     def close(self) -> None:
-        self._mapping = None
+        self._mappings = ()
 
     def __enter__(self) -> "GGUFFile":
         return self
@@ -90,14 +103,52 @@ class GGUFFile:
 
 
 def open_gguf(path: str | Path) -> GGUFFile:
-    """Maps `path` and checks everything that its header claims. ModelFileError, one line, on whatever is wrong."""
+    """Maps `path` and checks everything that its header claims. Of a model in parts any one may be given, the others
+    have to lie beside it. ModelFileError, one line, on whatever is wrong.
+    """
     path = Path(path)
+    one = _open_file(path, 0)
+    part = read_part(one.metadata, path.name)
+    if part.count == 1:
+        return one
+    return _join([_open_part(other, Part(index, part.count)) for index, other in enumerate(part_paths(path, part))])
+
+
+def _open_file(path: Path, part: int) -> GGUFFile:
     cursor = Cursor(_map(path), path.name)
     version, num_tensors, num_pairs = _header(cursor)
     metadata = scan_metadata(cursor, num_pairs)
-    _refuse_split(cursor, metadata)
-    tensors = _tensor_table(cursor, num_tensors, _alignment(cursor, metadata))
-    return GGUFFile(path, version, metadata, tensors, cursor.buffer)
+    tensors = _tensor_table(cursor, num_tensors, _alignment(cursor, metadata), part)
+    return GGUFFile(path, version, metadata, tensors, [cursor.buffer])
+
+
+def _open_part(path: Path, expected: Part) -> GGUFFile:
+    file = _open_file(path, expected.index)
+    found = read_part(file.metadata, path.name)
+    if found != expected:
+        raise ModelFileError(
+            f"{path.name}: says that it is part {found.index + 1} of {found.count}; its name says "
+            f"{expected.index + 1} of {expected.count}"
+        )
+    return file
+
+
+def _join(parts: Sequence[GGUFFile]) -> GGUFFile:
+    """One model; the metadata are those of the first part."""
+    first = parts[0]
+    tensors: dict[str, TensorInfo] = {}
+    for file in parts:
+        for name, tensor in file.tensors.items():
+            if name in tensors:
+                raise ModelFileError(f"{file.path.name}: tensor {quoted(name)} is in another part, too")
+            tensors[name] = tensor
+    claimed = first.metadata.get("split.tensors.count", len(tensors))
+    if claimed != len(tensors):
+        raise ModelFileError(
+            f"{first.path.name}: {quoted(str(claimed))} tensors are claimed; its {len(parts)} parts have {len(tensors)}"
+        )
+    mappings = [mapping for file in parts for mapping in file._mappings]
+    return GGUFFile(first.path, first.version, first.metadata, tensors, mappings)
 
 
 def _map(path: Path) -> mmap.mmap:
@@ -131,12 +182,6 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
     return version, num_tensors, num_pairs
 
 
-def _refuse_split(cursor: Cursor, metadata: Metadata) -> None:
-    num_parts = metadata.get("split.count", 0)
-    if type(num_parts) is not int or num_parts > 1:
-        cursor.fail(f"one of {quoted(str(num_parts))} parts of a model; join them first (llama-gguf-split --merge)")
-
-
 def _alignment(cursor: Cursor, metadata: Metadata) -> int:
     alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
     if type(alignment) is not int or not 1 <= alignment <= MAX_ALIGNMENT or alignment & (alignment - 1):
@@ -144,7 +189,7 @@ def _alignment(cursor: Cursor, metadata: Metadata) -> int:
     return alignment
 
 
-def _tensor_table(cursor: Cursor, num_tensors: int, alignment: int) -> dict[str, TensorInfo]:
+def _tensor_table(cursor: Cursor, num_tensors: int, alignment: int, part: int) -> dict[str, TensorInfo]:
     entries = [_tensor_entry(cursor, index) for index in range(num_tensors)]
     data_start = -(-cursor.position // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
@@ -161,7 +206,7 @@ def _tensor_table(cursor: Cursor, num_tensors: int, alignment: int) -> dict[str,
                 f"truncated or corrupted: {what} ({ggml_type.name}, {num_bytes} bytes) ends at offset {end}, "
                 f"the file has {cursor.size} bytes"
             )
-        tensors[name] = TensorInfo(name, shape, ggml_type, data_start + offset, num_bytes)
+        tensors[name] = TensorInfo(name, shape, ggml_type, data_start + offset, num_bytes, part)
     _refuse_overlap(cursor, tensors)
     return tensors
 

@@ -137,7 +137,10 @@ BAD: dict[str, tuple[GGUFBytes, str]] = {
         GOOD.but(tensors=(tensor("a", [32, 4], Q4_0, 0), tensor("b", [3], F32, 64))),
         "'a' ends at offset 200, after tensor 'b' has begun at 192",
     ),
-    "split": (GOOD.but(pairs=(pair("split.count", 2, b"\3\0"),)), "one of '3' parts of a model; join them first"),
+    "split": (
+        GOOD.but(pairs=(pair("split.count", 2, b"\3\0"),)),
+        "bad.gguf: part 1 of 3; it has to be called NAME-00001-of-00003.gguf",
+    ),
 }
 
 
