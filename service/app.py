@@ -31,6 +31,8 @@ from service.http.server import allow_sockets, answering, listen, url_of
 from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer
+from service.tracing.request_log import RequestLog
+from service.tracing.request_traces import request_traces_to
 from service.tracing.step_traces import StepTraces, TracedModel
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,7 @@ class Service:
         self._exit_now = exit_now
         self._patience_s = patience_s
         self._step_traces = StepTraces()
+        self._request_traces = request_traces_to(settings.otlp_endpoint)
         self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics)
         self._access = Access(settings.api_keys, settings.api_key_file)
         self._serving = Serving(ask_to_stop=self._ask_to_stop)
@@ -133,7 +136,12 @@ class Service:
         settings = self._settings
         listener = listen(settings.host, settings.port)
         app = create_app(
-            self._serving, self._metrics, self._step_traces, max_body=settings.max_body, access=self._access
+            self._serving,
+            self._metrics,
+            self._step_traces,
+            self._request_traces,
+            max_body=settings.max_body,
+            access=self._access,
         )
         http_face = answering(
             app,
@@ -178,7 +186,7 @@ class Service:
         settings = self._settings
         port = settings.grpc_port_or(listener.getsockname()[1] + 1 if settings.port else 0)
         limits = Limits(self._access, settings.max_body, settings.max_connections, settings.tls)
-        face = answering_calls(self._serving, self._metrics, settings.host, port, limits)
+        face = answering_calls(self._serving, self._metrics, settings.host, port, limits, self._request_traces)
         async with face as address:
             self._announce(f"gRPC on {address}")
             yield
@@ -208,10 +216,11 @@ class Service:
             model.runner,
             max_queue=settings.max_queue,
             max_queue_tokens=settings.max_queue_tokens,
-            observer=self._metrics.observer(name, self._step_traces),
+            observer=self._metrics.observer(name, self._step_traces, self._request_traces, RequestLog()),
         )
         self._metrics.open(name, model, engine.stats)
         self._step_traces.open(model)
+        self._request_traces.model = name
         engine.start()
         # What has been made so far lives as long as the process: the collector need not walk it in every request.
         gc.collect()
@@ -235,6 +244,7 @@ class Service:
         begun_s = self._clock()
         log.info("draining for up to %.1f s", self._settings.drain_s)
         all_ended = await self._engine.stop(self._settings.drain_s)
+        await asyncio.to_thread(self._request_traces.close)
         log.info("drained after %.2f s, %s", self._clock() - begun_s, "all done" if all_ended else "some aborted")
 
     def _engine_stats(self) -> EngineStats:

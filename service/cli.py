@@ -14,7 +14,7 @@ from kernels.errors import KernelsError
 from service.errors import GemmuleError
 from service.flags import settings_from
 from service.kernel_commands import kernels_app
-from service.observe_commands import trace
+from service.observe_commands import top, trace
 
 USAGE_ERROR = 2
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.add_typer(kernels_app, name="kernels")
 app.command()(trace)
+app.command()(top)
 
 
 def main() -> None:
@@ -137,6 +138,10 @@ def serve(
     max_body: Annotated[str | None, typer.Option(help="Largest request body, e.g. 4MiB.")] = None,
     keep_alive_s: Annotated[str | None, typer.Option(help="Seconds an idle HTTP connection stays open.")] = None,
     drain_s: Annotated[str | None, typer.Option(help="Seconds that running requests get to end at shutdown.")] = None,
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Send spans of requests there over OTLP, e.g. http://127.0.0.1:4318 (needs the extra otlp)."),
+    ] = None,
     vllm_metrics: Annotated[
         bool | None,
         typer.Option(

@@ -36,3 +36,14 @@ def trace(
 
     num_steps = write_trace(path, out, settings, steps, prompt)
     print(f"{num_steps} steps in {out}: open it in ui.perfetto.dev or chrome://tracing")
+
+
+def top(
+    url: Annotated[str, typer.Argument(help="Of a running server.")] = "http://127.0.0.1:8080",
+    interval_s: Annotated[float, typer.Option("-i", "--interval-s", min=0.1, help="Seconds between two looks.")] = 2.0,
+    count: Annotated[int | None, typer.Option("-n", "--count", min=1, help="Looks; without, until Ctrl-C.")] = None,
+) -> None:
+    """What a running server does: tokens/s, queue, batch, the engine thread, kernels by their share of the time."""
+    from service.top import watch
+
+    watch(url, interval_s, count)

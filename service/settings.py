@@ -91,6 +91,11 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=30.0, ge=0, le=3600, description="Seconds that running requests get to end at shutdown."
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Send spans of requests there over OTLP, e.g. http://127.0.0.1:4318 (needs the extra otlp).",
+    )
     vllm_metrics: bool = Field(
         default=False, description="Also give the metrics vLLM's names, for dashboards and gateways that know those."
     )

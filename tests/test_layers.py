@@ -26,6 +26,7 @@ LAYERS = (
         "service.kernel_bench",
         "service.kernel_list",
         "service.quality",
+        "service.top",
         "service.trace_command",
     ),
     ("service.loader", "service.http", "service.rpc", "service.bench_report"),

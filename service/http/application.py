@@ -10,8 +10,10 @@ from service.http import chat_routes, completion_routes, kserve_routes, status_r
 from service.http.error_response import install_error_handlers
 from service.http.guard import Guard
 from service.http.openapi import describe_bodies
+from service.http.trace_requests import TraceRequests
 from service.metrics.http_metrics import CountRequests
 from service.metrics.service_metrics import ServiceMetrics
+from service.tracing.request_traces import RequestTraces
 from service.tracing.step_traces import StepTraces
 
 SSE_KEEP_ALIVE_S = 15.0
@@ -26,6 +28,7 @@ def create_app(
     serving: Serving,
     metrics: ServiceMetrics,
     step_traces: StepTraces | None = None,
+    request_traces: RequestTraces | None = None,
     *,
     max_body: int,
     access: Access | None = None,
@@ -47,6 +50,7 @@ def create_app(
     app.state.sse_keep_alive_s = sse_keep_alive_s
     app.state.body_timeout_s = body_timeout_s
     app.add_middleware(Guard, access=access or Access())
+    app.add_middleware(TraceRequests, traces=request_traces or RequestTraces())
     app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
     for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes, trace_routes):

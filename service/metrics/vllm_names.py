@@ -36,6 +36,8 @@ ALIASES = (
     Alias("generation_tokens", "generation_tokens"),
     Alias("prefix_cache_queries", "prefix_cache_queries"),
     Alias("prefix_cache_hits", "prefix_cache_hits"),
+    Alias("draft_tokens", "spec_decode_num_draft_tokens"),
+    Alias("draft_tokens_accepted", "spec_decode_num_accepted_tokens"),
     Alias("preemptions", "num_preemptions"),
     Alias("e2e_request_latency_seconds", "request_success", (("finish_reason", "finished_reason"),), is_counted=True),
     Alias("time_to_first_token_seconds", "time_to_first_token_seconds"),

@@ -19,45 +19,60 @@ from google.protobuf.message_factory import GetMessageClass
 from service.access import Access
 from service.errors import GemmuleError
 from service.metrics.service_metrics import ServiceMetrics
+from service.request_context import Operation, current_context
 from service.rpc.status import code_of, trailing_metadata
+from service.tracing.request_traces import RequestTraces
 
 log = logging.getLogger(__name__)
 
 OPEN_SERVICE = "grpc.health.v1.Health/"
 """No key is asked for: probes have none."""
+GENERATING = ("/Generate", "/GenerateStream", "/ModelInfer")
+"""Methods that take time, and so a place in a trace."""
 ADMIN_METHODS = frozenset({"gemmule.v1.Control/Abort", "gemmule.v1.Control/Drain"})
 
 Call = grpc.aio.ServicerContext[Any, Any]
 Behaviour = Callable[[Any, Call], Awaitable[Any]]
 
 
-def bind(service: ServiceDescriptor, face: object, metrics: ServiceMetrics, access: Access) -> grpc.GenericRpcHandler:
+def bind(
+    service: ServiceDescriptor, face: object, metrics: ServiceMetrics, access: Access, traces: RequestTraces
+) -> grpc.GenericRpcHandler:
     """Every method of the service; one that the face lacks is a programmer's error."""
     handlers = {
-        method.name: _handler(method, getattr(face, _snake(method.name)), metrics, access) for method in service.methods
+        method.name: _handler(method, getattr(face, _snake(method.name)), metrics, access, traces)
+        for method in service.methods
     }
     return grpc.method_handlers_generic_handler(service.full_name, handlers)
 
 
 def _handler(
-    method: MethodDescriptor, behaviour: Behaviour, metrics: ServiceMetrics, access: Access
+    method: MethodDescriptor, behaviour: Behaviour, metrics: ServiceMetrics, access: Access, traces: RequestTraces
 ) -> "grpc.RpcMethodHandler[Any, Any]":
     make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
     response = GetMessageClass(method.output_type)
     handler: grpc.RpcMethodHandler[Any, Any] = make(
-        _answering(f"{method.containing_service.full_name}/{method.name}", behaviour, metrics, access),
+        _answering(f"{method.containing_service.full_name}/{method.name}", behaviour, metrics, access, traces),
         request_deserializer=GetMessageClass(method.input_type).FromString,
         response_serializer=response.SerializeToString,
     )
     return handler
 
 
-def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics, access: Access) -> Behaviour:
+def _answering(
+    name: str, behaviour: Behaviour, metrics: ServiceMetrics, access: Access, traces: RequestTraces
+) -> Behaviour:
     is_open = name.startswith(OPEN_SERVICE)
     as_admin = name in ADMIN_METHODS
 
     async def answer(request: Any, call: Call) -> Any:
         code = grpc.StatusCode.CANCELLED
+        trace = None
+        if name.endswith(GENERATING):
+            sent = {str(key): value for key, value in call.invocation_metadata() or () if isinstance(value, str)}
+            operation = Operation.CHAT if _is_chat(request) else Operation.TEXT_COMPLETION
+            trace = traces.begin(name, operation, sent.get("traceparent"), sent.get("x-request-id"))
+            current_context.set(trace.context)  # of this call's own task
         metrics.rpc.in_flight.inc()
         try:
             with contextlib.nullcontext() if is_open else access.admitted(_authorization(call), as_admin=as_admin):
@@ -80,6 +95,8 @@ def _answering(name: str, behaviour: Behaviour, metrics: ServiceMetrics, access:
         finally:
             metrics.rpc.in_flight.dec()
             metrics.rpc.requests.labels(name, code.name).inc()
+            if trace is not None:
+                trace.end(code.name, code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE))
 
     return answer
 
@@ -89,6 +106,12 @@ def _authorization(call: Call) -> str | None:
         if key == "authorization":
             return value if isinstance(value, str) else None
     return None
+
+
+def _is_chat(request: Any) -> bool:
+    """A message whose prompt is a chat; other messages have no prompt at all."""
+    fields = type(request).DESCRIPTOR.fields_by_name
+    return "chat" in fields and request.HasField("chat")
 
 
 def _snake(name: str) -> str:

@@ -23,6 +23,7 @@ from service.rpc.methods import bind
 from service.rpc.open_inference import OpenInference
 from service.rpc.proto.gemmule.v1 import control_pb2, inference_pb2
 from service.rpc.proto.inference import open_inference_grpc_pb2
+from service.tracing.request_traces import RequestTraces
 
 FAREWELL_S = 3.0
 """What a call that is over for the engine gets to reach its client."""
@@ -57,7 +58,12 @@ class Limits:
 
 @contextlib.asynccontextmanager
 async def answering(
-    serving: Serving, metrics: ServiceMetrics, host: str, port: int, limits: Limits
+    serving: Serving,
+    metrics: ServiceMetrics,
+    host: str,
+    port: int,
+    limits: Limits,
+    request_traces: RequestTraces | None = None,
 ) -> AsyncIterator[str]:
     """Calls are answered inside the block; yields host:port. At its end the last ones are written. StartupError."""
     server = grpc.aio.server(
@@ -69,9 +75,10 @@ async def answering(
         control_pb2.DESCRIPTOR.services_by_name["Control"]: Control(serving),
         open_inference_grpc_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]: OpenInference(serving),
     }
+    traces = request_traces or RequestTraces()
     names = [service.full_name for service in faces]
-    handlers = [bind(service, face, metrics, limits.access) for service, face in faces.items()]
-    handlers.append(bind(health.SERVICE, health.Health(serving, names), metrics, limits.access))
+    handlers = [bind(service, face, metrics, limits.access, traces) for service, face in faces.items()]
+    handlers.append(bind(health.SERVICE, health.Health(serving, names), metrics, limits.access, traces))
     server.add_generic_rpc_handlers(handlers)
     reflection.enable_server_reflection((*names, health.SERVICE.full_name, reflection.SERVICE_NAME), server)
     shown = f"[{host}]" if ":" in host else host

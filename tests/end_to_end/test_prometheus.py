@@ -24,6 +24,8 @@ pytestmark = pytest.mark.skipif(not is_installed(), reason="no prometheus here: 
 
 INTERVAL = "1m"
 WAIT_S = 90.0
+NO_GUESSES = {"Gemmule / Engine: Guesses that were right", "gemmule_engine: gemmule:draft_tokens_accepted:ratio5m"}
+"""A tiny random model repeats nothing, so that nothing is guessed and there is no share."""
 ONLY_WHEN_BROKEN = {"gemmule_alerts: GemmuleKernelReplaced"}
 """Its series come with a fault; promtool's own test of the rules has one."""
 
@@ -75,7 +77,7 @@ QUERIES = [
 
 
 def test_every_query_of_every_panel_and_rule_finds_data(prometheus: Prometheus) -> None:
-    left = dict.fromkeys(query for query in QUERIES if query[0] not in ONLY_WHEN_BROKEN)
+    left = dict.fromkeys(query for query in QUERIES if query[0] not in ONLY_WHEN_BROKEN | NO_GUESSES)
     give_up_s = time.monotonic() + WAIT_S
     while left and time.monotonic() < give_up_s:
         left = dict.fromkeys(query for query in left if not has_data(prometheus, query[1]))

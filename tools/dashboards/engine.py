@@ -148,6 +148,28 @@ ENGINE = Dashboard(
             ),
         ),
         (
+            "Speculation",
+            (
+                Panel(
+                    "Guessed tokens/s",
+                    [
+                        Query(total_rate("gemmule_draft_tokens_total"), "verified"),
+                        Query(total_rate("gemmule_draft_tokens_accepted_total"), "right"),
+                    ],
+                    "Tokens guessed from a sequence's own text, and computed with the one they would follow.",
+                    width=12,
+                ),
+                Panel(
+                    "Guesses that were right",
+                    [Query(f"gemmule:draft_tokens_accepted:ratio5m{{{HERE}}}", "{{instance}}")],
+                    "Share of the guessed tokens.",
+                    unit="percentunit",
+                    width=12,
+                    is_share=True,
+                ),
+            ),
+        ),
+        (
             "Scheduling",
             (
                 latency("Queue", "request_queue_time", "From arrival to the first step that computes any of it."),
