@@ -12,7 +12,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test soak arm-report lint bench baseline parity architecture-parity token-parity proto lock
+.PHONY: help env serve test native-test arm-test matrix arm-matrix soak arm-report lint bench baseline parity architecture-parity token-parity proto lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,13 @@ native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
 arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1 and N2.
 	@tools/env/require arm
 	$(BIN)/python -m tools.arm.matrix
+
+matrix: env ## Run every micro-kernel of this CPU on any shape, portion and value (some minutes).
+	$(BIN)/python -m pytest tests/kernels/families/matrix.py $(ARGS)
+
+arm-matrix: env ## The same on emulated Neoverse N1, V1, N2 and on SME2 (an hour).
+	@tools/env/require arm
+	$(BIN)/python -m tools.arm.matrix tests/kernels/families/matrix.py
 
 arm-report: env ## Count and model the Arm micro-kernels beside KleidiAI, into docs/kernels.md.
 	@tools/env/require arm mca
