@@ -34,6 +34,7 @@ test: native-test arm-test ## Run every test: on this machine, then on emulated 
 
 native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
 	@tools/env/require prometheus
+	@tools/env/require browser
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m pytest $(ARGS)
 

@@ -6,7 +6,15 @@ from fastapi import FastAPI
 
 from service.access import Access
 from service.generate.serving import Serving
-from service.http import chat_routes, completion_routes, kserve_routes, status_routes, token_routes, trace_routes
+from service.http import (
+    chat_routes,
+    completion_routes,
+    kserve_routes,
+    page_routes,
+    status_routes,
+    token_routes,
+    trace_routes,
+)
 from service.http.error_response import install_error_handlers
 from service.http.guard import Guard
 from service.http.openapi import describe_bodies
@@ -16,6 +24,7 @@ from service.metrics.service_metrics import ServiceMetrics
 from service.tracing.request_traces import RequestTraces
 from service.tracing.step_traces import StepTraces
 
+ROUTES = (completion_routes, chat_routes, token_routes, kserve_routes, page_routes, status_routes, trace_routes)
 SSE_KEEP_ALIVE_S = 15.0
 """Silence after which a stream says that it is alive; load balancers wait a minute or so."""
 
@@ -53,7 +62,15 @@ def create_app(
     app.add_middleware(TraceRequests, traces=request_traces or RequestTraces())
     app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
-    for routes in (completion_routes, chat_routes, token_routes, kserve_routes, status_routes, trace_routes):
+    for routes in (
+        completion_routes,
+        chat_routes,
+        token_routes,
+        kserve_routes,
+        page_routes,
+        status_routes,
+        trace_routes,
+    ):
         app.include_router(routes.router)
     describe_bodies(app)
     return app
