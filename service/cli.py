@@ -241,14 +241,38 @@ def evaluate(
     path = resolve_model(model, settings.cache)
     other = None if reference is None else resolve_model(reference, settings.cache)
 
+    from service.count_progress import CountProgress
     from service.quality.evaluate import Wishes, evaluate
-    from service.quality.progress import WindowProgress
     from service.quality.report import as_json, as_lines
 
     wishes = Wishes(text, ctx, windows, other, logits, save)
-    with WindowProgress() as progress:
+    with CountProgress("windows") as progress:
         found = evaluate(path, wishes, settings, progress.show)
     print(as_json(found) if json else "\n".join(as_lines(found)))
+
+
+@app.command()
+def quantize(
+    source: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
+    target: Annotated[Path, typer.Argument(help="GGUF file to write.")],
+    kind: Annotated[str, typer.Option("--type", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32.")],
+    outer: Annotated[
+        str | None, typer.Option("--output-type", help="Another type for the embedding and the output.")
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Write a GGUF model with its matrices in another type. The file appears when it is whole."""
+    settings = settings_from({"cache": cache})
+    from service.pull import resolve_model
+
+    path = resolve_model(source, settings.cache)
+
+    from service.count_progress import CountProgress
+    from service.quantise import Wish, quantise
+
+    with CountProgress("tensors") as progress:
+        num_bytes = quantise(path, target, Wish(kind, outer), lambda _, done, tensors: progress.show(done, tensors))
+    print(f"{target}: {num_bytes / (1 << 20):.1f} MiB")
 
 
 def _numbers(flag: str, text: str) -> tuple[int, ...]:

@@ -56,6 +56,10 @@ class Metadata(Mapping[str, Value]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def field(self, key: str) -> Field:
+        """How the value is stored."""
+        return self._fields[key]
+
     def _decode(self, key: str, field: Field) -> Value:
         count = 1 if field.count is None else field.count
         values: list[Any]

@@ -33,6 +33,7 @@ def gemmule(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         ["pull"],
         ["bench"],
         ["eval"],
+        ["quantize"],
         ["kernels"],
         *(["kernels", name] for name in ("list", "explain", "bench", "asm")),
     ],

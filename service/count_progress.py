@@ -1,4 +1,4 @@
-"""Shows how many windows are done: a bar on a terminal, nothing elsewhere. Knows no model."""
+"""Shows how many of a number of things are done: a bar on a terminal, nothing elsewhere. Knows no model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 
-class WindowProgress:
-    """On the error output: the standard output is for the result."""
+class CountProgress:
+    """`what`: is counted. On the error output: the standard output is for the result."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, what: str, console: Console | None = None) -> None:
         self._console = console or Console(file=sys.stderr)
         self._bar = Progress(console=self._console, transient=True, disable=not self._console.is_terminal)
-        self._task = self._bar.add_task("windows", total=None)
+        self._task = self._bar.add_task(what, total=None)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -25,5 +25,5 @@ class WindowProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._bar.stop()
 
-    def show(self, done: int, num_windows: int) -> None:
-        self._bar.update(self._task, completed=done, total=num_windows)
+    def show(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
