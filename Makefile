@@ -6,6 +6,7 @@ MODEL ?= smollm2-135m-instruct
 HOST ?= 127.0.0.1
 PORT ?= 8080
 ARGS ?=
+IMAGE ?= gemmule:0.1.0
 
 BIN := .venv/bin
 STAMP := .venv/stamp
@@ -85,6 +86,17 @@ token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and advers
 
 proto: env ## Generate the messages of service/rpc/proto from its protocol files.
 	$(BIN)/python -m tools.proto.generate
+
+.PHONY: image image-lock rollout-check
+image: ## Build the image for both platforms, by docker buildx (ARGS=--push goes to it).
+	docker buildx build --platform linux/amd64,linux/arm64 --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
+
+image-lock: env ## Lock the wheels of the image by hash, for both platforms, from requirements.lock.
+	$(BIN)/python -m tools.image.lock
+
+rollout-check: env ## Replace 2 replicas behind a proxy under load; no request may be lost (ARGS=--without-pre-stop loses).
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tools.rollout $(ARGS)
 
 lock: ## Take the newest versions of all packages and lock them.
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock

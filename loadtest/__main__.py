@@ -15,6 +15,7 @@ from loadtest.errors import LoadtestError
 from loadtest.load import Load
 from loadtest.options import client_of, goodput_of, load_arguments, loads_of, source_of
 from loadtest.progress import LiveProgress
+from loadtest.report import check_report, write_report
 from loadtest.slo import Objective
 from loadtest.summary import Summary
 from loadtest.table import figures_table, headline, sweep_table
@@ -47,8 +48,12 @@ def _measure(words: Sequence[str]) -> int:
     parser.add_argument("url", metavar="URL", help="of the server, e.g. http://127.0.0.1:8080")
     options = parser.parse_args(words)
     plan, loads = _plan(options), loads_of(options)
+    for path in options.report:
+        check_report(path)
     results = asyncio.run(_all_loads(options, plan, loads))
     summaries = [result.summary for result in results]
+    for path in options.report:
+        write_report(path, results)
     if options.json:
         print(json.dumps(summaries[0] if len(summaries) == 1 else summaries, indent=2))
     else:

@@ -69,6 +69,8 @@ def load_arguments() -> argparse.ArgumentParser:
                         help="exit with 1 when a figure misses it, e.g. p99_ttft_ms<=500; repeatable")  # fmt: skip
     result.add_argument("--metric-percentiles", type=_percentiles, default=PERCENTILES, metavar="P[,P...]")
     result.add_argument("--json", action="store_true", help="the figures as JSON, with vllm bench serve's keys")
+    result.add_argument("--report", action="append", type=Path, default=[], metavar="FILE",
+                        help="also a .json with every request, .csv, .html, .png or .svg; repeatable")  # fmt: skip
     result.add_argument("--quiet", action="store_true", help="no progress")
     return parser
 

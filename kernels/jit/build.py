@@ -115,7 +115,7 @@ class ObjectCache:
         path = self.folder / f"{self._key(ir)}.o"
         try:
             found = path.read_bytes()
-        except FileNotFoundError:
+        except OSError:  # not there, or another user's
             pass
         else:
             self.num_found += 1

@@ -14,7 +14,8 @@ from multiprocessing import get_context
 from kernels.attention.variants import ATTENTION_VARIANTS
 from kernels.jit.build import ObjectCache
 from kernels.jit.folder import cache_folder
-from kernels.ladder import ANY_ARCH
+from kernels.ladder import ANY_ARCH, LADDER
+from kernels.peaks.emit import KINDS, compute_loop, read_loop
 from kernels.registry import matmul_variants
 
 ARCH = "aarch64"
@@ -23,7 +24,11 @@ HEAD_DIMS = (16, 32, 64, 80, 96, 128)  # of the tests and of the models in use
 
 
 def kernels_of(arch: str) -> Iterator[str]:
-    """The IR of every matmul, packing and attention micro-kernel that a CPU of this architecture may run."""
+    """The IR of every matmul, packing and attention micro-kernel, and of every peak loop, of this architecture."""
+    for rung in LADDER:
+        if rung.arch in (arch, ANY_ARCH):
+            yield read_loop(rung).text
+            yield from (compute_loop(rung, kind).text for kind in KINDS)
     for _, variant in matmul_variants():
         if variant.rung.arch in (arch, ANY_ARCH):
             yield variant.emit()

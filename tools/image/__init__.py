@@ -1,0 +1,1 @@
+"""What makes the container image and checks it; not part of it."""

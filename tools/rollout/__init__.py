@@ -1,0 +1,1 @@
+"""Rehearses a rolling restart with real processes, signals and requests, as Kubernetes would do it."""
