@@ -151,6 +151,10 @@ def serve(
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="Least level of a log line.")] = None,
     log_format: Annotated[str | None, typer.Option(help="Log lines for people or for machines.")] = None,
+    perf_map: Annotated[
+        bool | None,
+        typer.Option("--perf-map", help="Write the micro-kernels' names to /tmp/perf-PID.map, for perf record -p PID."),
+    ] = None,
 ) -> int:
     """Serve a model over HTTP and gRPC. Every flag is also a GEMMULE_* variable; flags win."""
     flags = dict(locals())

@@ -170,7 +170,7 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
             check_weights_fit(path.name, num_bytes, usable_memory_bytes())
             tokenizer = load_tokenizer(file.metadata)
             chat_template = load_chat_template(file.metadata, tokenizer)
-        library = KernelLibrary()
+        library = KernelLibrary(perf_map=settings.perf_map)
         self_test = SelfTest(library)
         limits = StepLimits(
             max_tokens=settings.max_step_tokens,

@@ -106,6 +106,10 @@ class Settings(BaseSettings):
         default="console", description="Log lines for people or for machines."
     )
 
+    perf_map: bool = Field(
+        default=False, description="Write the micro-kernels' names to /tmp/perf-PID.map, for perf record -p PID."
+    )
+
     @model_validator(mode="after")
     def _every_sequence_can_decode(self) -> Self:
         if self.max_batch > self.max_step_tokens:
