@@ -7,10 +7,12 @@ twice the waiting prompts outnumber the streams: a few streams cannot hold up a 
 
 from __future__ import annotations
 
-MARGIN = 0.9
+MARGIN = 0.95
 """Of the time that prompts may add: estimates err, and the target is meant for nearly all steps."""
 LEAST_TOKENS = 4
 """Prompts make this much progress in every step, whatever it costs."""
+ROW_STEP = 8
+"""Rows of a step are rounded to these, streams and prompt tokens together: matmuls compute about so many at a time."""
 WEIGHT = 0.25
 """Of a new measurement. One that is far off counts as twice or half of what was expected: a core was taken away."""
 
@@ -47,7 +49,12 @@ class PrefillPace:
             added_s = self._target_s - alone_s
         else:
             added_s = alone_s * max(1.0, 2.0 * num_waiting / num_streams)
-        return max(LEAST_TOKENS, int(MARGIN * added_s / self._token_s))
+        tokens = int(MARGIN * added_s / self._token_s)
+        rows = num_streams + tokens
+        rows = (
+            rows // ROW_STEP * ROW_STEP if self._target_s is not None else (rows + ROW_STEP // 2) // ROW_STEP * ROW_STEP
+        )
+        return max(LEAST_TOKENS, rows - num_streams)
 
     def _alone_s(self, num_streams: int) -> float | None:
         """Of a step without prompts: as measured, or of the nearest number of streams that was."""
