@@ -165,6 +165,17 @@ def serve(
 
 
 @app.command()
+def config() -> None:
+    """The settings that `serve` would have, and whence: a variable, the file $GEMMULE_CONFIG (TOML) or the default."""
+    from service.settings import load_with_origins
+
+    settings, origins = load_with_origins({}, os.environ)
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        print(f"{name:<18} {'-' if value is None else value!s:<28} {origins.get(name, 'default')}")
+
+
+@app.command()
 def pull(
     name: Annotated[str | None, typer.Argument(help="Demo model (default: smollm2-135m-instruct).")] = None,
     cache: Cache = None,

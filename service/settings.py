@@ -1,10 +1,11 @@
-"""The settings: flat, typed, documented. Flags win over GEMMULE_* variables, which win over the defaults.
+"""The settings: flat, typed, documented. Flags win over GEMMULE_* variables, these over a TOML file, it over defaults.
 
 Knows no command line and no file format; nothing is read at import time.
 """
 
 import difflib
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service.errors import SettingsError
 
 ENV_PREFIX = "GEMMULE_"
+CONFIG_VARIABLE = "GEMMULE_CONFIG"
+"""Names a TOML file of settings; it is none itself."""
 
 # Kubernetes gives every container variables for each Service of its namespace; one called "gemmule" would
 # otherwise make the pods it selects fail at start.
@@ -158,12 +161,41 @@ class Settings(BaseSettings):
 
 def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:
     """Flags whose value is None count as not given. Raises SettingsError with one line."""
-    from_environment = _from_environment(environ)
+    return load_with_origins(flags, environ)[0]
+
+
+def load_with_origins(flags: Mapping[str, object], environ: Mapping[str, str]) -> tuple[Settings, dict[str, str]]:
+    """Also where each setting that is given comes from: its flag, its variable, or a line of the file."""
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
     given = {name: value for name, value in flags.items() if value is not None}
+    variables = _from_environment({key: value for key, value in environ.items() if key != CONFIG_VARIABLE})
+    if path := environ.get(CONFIG_VARIABLE):
+        for name, value in _from_file(Path(path)).items():
+            values[name], origins[name] = value, f"{name} in {path}"
+    for name, value in variables.items():
+        values[name], origins[name] = value, ENV_PREFIX + name.upper()
+    for name, value in given.items():
+        values[name], origins[name] = value, "--" + name.replace("_", "-")
     try:
-        return Settings.model_validate({**from_environment, **given})
+        return Settings.model_validate(values), origins
     except ValidationError as error:
-        raise SettingsError(_one_line(error, given)) from None
+        raise SettingsError(_one_line(error, origins)) from None
+
+
+def _from_file(path: Path) -> dict[str, object]:
+    """A TOML table of settings, by their names. SettingsError with one line."""
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            nearest = difflib.get_close_matches(name, list(Settings.model_fields), n=1, cutoff=0.0)[0]
+            raise SettingsError(f"{path}: unknown setting {name}; the nearest known one is {nearest}")
+    return values
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -188,12 +220,12 @@ def _unknown(key: str) -> str:
     return f"unknown setting {key}; the nearest known one is {nearest}"
 
 
-def _one_line(error: ValidationError, flags: Mapping[str, object]) -> str:
+def _one_line(error: ValidationError, origins: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(name, list(Settings.model_fields), n=1, cutoff=0.0)[0]
         return f"unknown setting {name}; the nearest known one is {nearest}"
-    shown = "--" + name.replace("_", "-") if name in flags else ENV_PREFIX + name.upper()
+    shown = origins.get(name, ENV_PREFIX + name.upper())
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{shown}={problem['input']!s}: {message}"

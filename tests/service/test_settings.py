@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import SettingsError
-from service.settings import Settings, load_settings
+from service.settings import Settings, load_settings, load_with_origins
 
 
 def test_defaults_without_flags_and_environment() -> None:
@@ -86,3 +86,40 @@ def test_kubernetes_service_links_are_not_settings() -> None:
         "GEMMULE_PORT_8080_TCP_ADDR": "10.0.0.1",
     }
     assert load_settings({}, environ).port == 8080
+
+
+def test_a_file_is_below_the_variables_and_above_the_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "gemmule.toml"
+    file.write_text('port = 9000\nthreads = 3\nkv_memory = "1GiB"\nmax_batch = 4\n')
+    environ = {"GEMMULE_CONFIG": str(file), "GEMMULE_THREADS": "2"}
+    settings, origins = load_with_origins({"max_batch": 8}, environ)
+    assert (settings.port, settings.threads, settings.kv_memory, settings.max_batch) == (9000, 2, 1 << 30, 8)
+    assert origins == {
+        "port": f"port in {file}",
+        "threads": "GEMMULE_THREADS",
+        "kv_memory": f"kv_memory in {file}",
+        "max_batch": "--max-batch",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("prot = 1", "unknown setting prot; the nearest known one is port"),
+        ("[serve]\nport = 1", "unknown setting serve"),
+        ("port = ", "is not valid TOML"),
+        ("port = 70000", "port in .*=70000: "),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "gemmule.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=says) as caught:
+        load_settings({}, {"GEMMULE_CONFIG": str(file)})
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SettingsError, match="cannot read the settings in /no/such/file"):
+        load_settings({}, {"GEMMULE_CONFIG": "/no/such/file"})
+
+
+def test_keys_are_not_shown() -> None:
+    assert "sk-secret" not in str(load_settings({"api_key": "sk-secret-one"}, {}))
