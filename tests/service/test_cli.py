@@ -30,6 +30,7 @@ def gemmule(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     [
         [],
         ["serve"],
+        ["config"],
         ["pull"],
         ["bench"],
         ["eval"],
