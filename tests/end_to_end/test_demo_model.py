@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 
 import httpx
 import pytest
@@ -34,11 +35,13 @@ def test_a_chat_is_answered_in_english(server: Server) -> None:
     assert answer["model"] == DEFAULT_MODEL
 
 
-async def test_a_streamed_chat_comes_word_by_word(server: Server) -> None:
+async def test_a_streamed_chat_comes_in_whole_words(server: Server) -> None:
     async with httpx.AsyncClient(base_url=server.url, timeout=LIMIT_S) as client:
         chunks = await stream(client, CHAT, QUESTION)
     pieces = [chunk["choices"][0]["delta"].get("content", "") for chunk in chunks]
-    assert [piece for piece in pieces if piece] == ["The", " capital", " of", " France", " is", " Paris", "."]
+    words = ["The", " capital", " of", " France", " is", " Paris", "."]
+    assert "".join(pieces) == "".join(words)
+    assert set(accumulate(pieces)) <= set(accumulate(["", *words]))  # a fast step's words may come together
 
 
 def test_a_text_is_continued_in_english(server: Server) -> None:

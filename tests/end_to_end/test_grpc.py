@@ -95,13 +95,12 @@ async def test_drain_over_grpc_ends_the_process_in_order(tiny_gguf: Path, tmp_pa
             health: Any = Stub(channel, health_pb2.DESCRIPTOR.services_by_name["Health"])
             watch = aiter(health.watch(health_pb2.HealthCheckRequest()))
             assert (await anext(watch)).status == health_pb2.HealthCheckResponse.SERVING
-            body = {**request_of(1), "max_tokens": 60}
-            running = asyncio.ensure_future(streamed(inference(channel), body))
-            while not server.metrics().value("gemmule_requests_running"):
-                await asyncio.sleep(0.01)
+            chunks = aiter(inference(channel).generate_stream(message_of({**request_of(1), "max_tokens": 60})))
+            taken = [await anext(chunks)]
             assert (await control.drain(control_pb2.DrainRequest())).num_open <= 1
             assert (await anext(watch)).status == health_pb2.HealthCheckResponse.NOT_SERVING
-            assert await running
+            taken += [chunk async for chunk in chunks]
+            assert sum(len(chunk.token_ids) for chunk in taken) == 60
         assert await asyncio.to_thread(server.wait) == 0
         assert "Traceback" not in server.said(), server.said()
 
