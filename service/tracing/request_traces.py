@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from secrets import randbits, token_hex
+from secrets import token_hex
 from typing import Any
 
 from service.engine.observer import RequestTimings, StepTimings
@@ -65,7 +65,7 @@ class RequestTraces:
         context = RequestContext(
             request_id=own_id or token_hex(8),
             operation=operation,
-            trace_id=parent.trace_id if parent else randbits(128),
+            trace_id=parent.trace_id if parent else 0,
             span_id=parent.span_id if parent else 0,
             is_sampled=parent is not None and parent.is_sampled,
         )
