@@ -5,6 +5,7 @@ PYTHON ?= python3
 MODEL ?= smollm2-135m-instruct
 HOST ?= 127.0.0.1
 PORT ?= 8080
+URL ?= http://$(HOST):$(PORT)
 ARGS ?=
 IMAGE ?= gemmule:0.1.0
 
@@ -13,7 +14,7 @@ STAMP := .venv/stamp
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test matrix arm-matrix soak arm-report lint bench baseline parity architecture-parity token-parity proto lock
+.PHONY: help env serve test native-test arm-test matrix arm-matrix soak arm-report lint bench baseline parity architecture-parity token-parity proto fuzz-api lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -97,6 +98,10 @@ image-lock: env ## Lock the wheels of the image by hash, for both platforms, fro
 rollout-check: env ## Replace 2 replicas behind a proxy under load; no request may be lost (ARGS=--without-pre-stop loses).
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m tools.rollout $(ARGS)
+
+fuzz-api: env ## Try a running server with 2,000 and more generated requests (URL=, ARGS= goes to schemathesis).
+	$(BIN)/schemathesis run '$(URL)/openapi.json' --phases fuzzing --max-examples 200 --request-timeout 120 \
+	  --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance $(ARGS)
 
 lock: ## Take the newest versions of all packages and lock them.
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock

@@ -74,6 +74,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Model": MODEL,
     "Models": _object({"object": TEXT, "data": _list(_ref("Model"))}),
     "Health": _object({"status": {"enum": ["live", "loading", "ready", "draining"]}}),
+    "Trace": {"type": ["object", "array"]},
     "Version": _object({"version": TEXT}),
     "Kernels": _object(
         {

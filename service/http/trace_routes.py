@@ -6,12 +6,17 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.errors import BadRequest
+from service.http.openapi import json_of
 from service.tracing.step_traces import StepTraces
 
 router = APIRouter()
 
 
-@router.get("/debug/trace", summary="The next steps as a Chrome trace: open it in ui.perfetto.dev.")
+@router.get(
+    "/debug/trace",
+    summary="The next steps as a Chrome trace: open it in ui.perfetto.dev.",
+    responses=json_of("Trace"),
+)
 async def trace(request: Request, steps: str = "8", timeout_s: str = "10") -> Response:
     """`steps`: how many, up to 256. `timeout_s`: how long to wait for them, up to 60."""
     if not steps.isdecimal() or len(steps) > 9:
