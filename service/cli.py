@@ -5,20 +5,18 @@ Everything heavy is imported inside the commands, so that `gemmule --help` answe
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from kernels.errors import KernelsError
 from service.errors import GemmuleError
-from service.flags import settings_from
+from service.flags import Cache, settings_from
 from service.kernel_commands import kernels_app
+from service.model_commands import bench, evaluate, quantize
 from service.observe_commands import top, trace
 
 USAGE_ERROR = 2
-
-Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
 
 app = typer.Typer(
     name="gemmule",
@@ -30,6 +28,9 @@ app = typer.Typer(
 app.add_typer(kernels_app, name="kernels")
 app.command()(trace)
 app.command()(top)
+app.command()(bench)
+app.command("eval")(evaluate)
+app.command()(quantize)
 
 
 def main() -> None:
@@ -185,119 +186,6 @@ def pull(
     from service.pull import pull as fetch
 
     print(fetch(name or DEFAULT_MODEL, settings_from({"cache": cache}).cache))
-
-
-@app.command()
-def bench(
-    model: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
-    prompts: Annotated[str, typer.Option("-p", "--n-prompt", help="Prompt lengths to prefill; 0 for none.")] = "512",
-    gens: Annotated[str, typer.Option("-n", "--n-gen", help="Numbers of tokens to decode; 0 for none.")] = "128",
-    threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
-    repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
-    isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    cache: Cache = None,
-    json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
-) -> None:
-    """Prefill and decode tokens/s, as llama-bench reports them. Lists are comma-separated: -p 64,512 -t 1,2."""
-    prompt_lengths = _numbers("-p", prompts)
-    gen_lengths = _numbers("-n", gens)
-    thread_counts = _numbers("-t", threads) if threads is not None else None
-    if thread_counts == ():
-        raise typer.BadParameter("-t wants at least one number above 0")
-
-    from service.pull import resolve_model
-
-    settings = settings_from({"isa": isa, "cache": cache})
-    path = resolve_model(model, settings.cache)
-    if thread_counts is None and settings.threads is not None:
-        thread_counts = (settings.threads,)
-
-    from service.bench import run_bench
-    from service.bench_report import as_json, as_table
-
-    rows = list(
-        run_bench(
-            path,
-            prompts=prompt_lengths,
-            gens=gen_lengths,
-            threads=thread_counts,
-            repetitions=repetitions,
-            isa=settings.isa,
-        )
-    )
-    if json:
-        print(as_json(rows))
-    else:
-        from rich.console import Console
-
-        Console().print(as_table(rows))
-
-
-@app.command("eval")
-def evaluate(
-    model: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
-    text: Annotated[Path, typer.Option(help="UTF-8 text to predict.")],
-    ctx: Annotated[int, typer.Option(help="Tokens of a window; the second half of each is scored.")] = 512,
-    windows: Annotated[int | None, typer.Option(min=1, help="Windows at most (default: all whole ones).")] = None,
-    reference: Annotated[str | None, typer.Option(help="A model to compare with, e.g. the same in F16.")] = None,
-    logits: Annotated[Path | None, typer.Option(help="Saved logits to compare with.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Save the logits here, 4 bytes each.")] = None,
-    threads: Annotated[str | None, typer.Option("-t", "--threads", help="Threads of the team.")] = None,
-    isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    cache: Cache = None,
-    json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
-) -> None:
-    """Perplexity of a text, as llama-perplexity measures it; with a reference also the mean KL divergence of the
-    token distributions and how often the best token is the same.
-    """
-    settings = settings_from({"threads": threads, "isa": isa, "cache": cache})
-    from service.pull import resolve_model
-
-    path = resolve_model(model, settings.cache)
-    other = None if reference is None else resolve_model(reference, settings.cache)
-
-    from service.count_progress import CountProgress
-    from service.quality.evaluate import Wishes, evaluate
-    from service.quality.report import as_json, as_lines
-
-    wishes = Wishes(text, ctx, windows, other, logits, save)
-    with CountProgress("windows") as progress:
-        found = evaluate(path, wishes, settings, progress.show)
-    print(as_json(found) if json else "\n".join(as_lines(found)))
-
-
-@app.command()
-def quantize(
-    source: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
-    target: Annotated[Path, typer.Argument(help="GGUF file to write.")],
-    kind: Annotated[str, typer.Option("--type", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32.")],
-    outer: Annotated[
-        str | None, typer.Option("--output-type", help="Another type for the embedding and the output.")
-    ] = None,
-    cache: Cache = None,
-) -> None:
-    """Write a GGUF model with its matrices in another type. The file appears when it is whole."""
-    settings = settings_from({"cache": cache})
-    from service.pull import resolve_model
-
-    path = resolve_model(source, settings.cache)
-
-    from service.count_progress import CountProgress
-    from service.quantise import Wish, quantise
-
-    with CountProgress("tensors") as progress:
-        num_bytes = quantise(path, target, Wish(kind, outer), lambda _, done, tensors: progress.show(done, tensors))
-    print(f"{target}: {num_bytes / (1 << 20):.1f} MiB")
-
-
-def _numbers(flag: str, text: str) -> tuple[int, ...]:
-    """ "64,512" -> (64, 512); zeros, which stand for "none", are left out."""
-    numbers = []
-    for part in text.split(","):
-        if not part.strip().isdecimal() or int(part) > 1 << 20:
-            raise typer.BadParameter(f"{flag} wants numbers from 0 to {1 << 20}, like 64,512; not {text!r}")
-        numbers.append(int(part))
-    return tuple(number for number in numbers if number)
 
 
 if __name__ == "__main__":

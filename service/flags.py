@@ -1,13 +1,18 @@
-"""Settings of a command, from its flags and the variables. Knows no command."""
+"""What the commands' flags have in common: their settings, from flags and variables. Knows no command."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 if TYPE_CHECKING:
     from service.settings import Settings
+
+Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
 
 
 def settings_from(flags: Mapping[str, object]) -> Settings:

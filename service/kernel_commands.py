@@ -1,14 +1,12 @@
 """`gemmule kernels ...`: arguments in, lines out. Knows no work itself; everything heavy is imported inside."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from service.flags import settings_from
+from service.flags import Cache, settings_from
 
 Isa = Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")]
-Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
 Threads = Annotated[
     str | None, typer.Option("-t", "--threads", help="Threads of the team (default: the usable cores).")
 ]

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.flags import settings_from
-
-Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
+from service.flags import Cache, settings_from
 
 
 def trace(

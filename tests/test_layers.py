@@ -16,6 +16,7 @@ LAYERS = (
     ("service.cli",),
     (
         "service.kernel_commands",
+        "service.model_commands",
         "service.observe_commands",
     ),
     (
