@@ -113,8 +113,9 @@ async def _compare_all(options: argparse.Namespace, plan: Plan, loads: Sequence[
     clients = {name: client_of(options, url, clock) for name, url in zip(names, (options.a, options.b), strict=True)}
 
     async def measured(name: str, load: Load, number: int) -> Summary:
-        # Another round, other prompts: what a server kept of the last round's is no help.
-        of_round = Plan(plan.source, plan.num_warmups, plan.ready_s, plan.seed + number, plan.goodput, plan.percentiles)
+        # Another load or round, other prompts: what a server kept of those before is no help.
+        seed = plan.seed + number * len(loads) + loads.index(load)
+        of_round = Plan(plan.source, plan.num_warmups, plan.ready_s, seed, plan.goodput, plan.percentiles)
         with LiveProgress(f"round {number + 1}, {name}", load, quiet=options.quiet) as progress:
             return (await measure(clients[name], of_round, load, clock=clock, observer=progress)).summary
 

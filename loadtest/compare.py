@@ -80,6 +80,8 @@ class Comparison:
         for column in (*self.names, "ratio", "95 % interval"):
             table.add_column(column, justify="right")
         for key, words in SHOWN:
+            if key not in first:  # a percentile that was not asked for
+                continue
             ratio = self.ratio(key)
             values = [self.median(server, key) for server in (0, 1)]
             table.add_row(

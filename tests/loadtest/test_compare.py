@@ -80,3 +80,11 @@ def test_what_is_missing_has_no_ratio() -> None:
         "a": 1.0, "b": 2.0, "ratio": pytest.approx(0.5), "ratio_low": None, "ratio_high": None,
     }  # fmt: skip
     assert comparison.table().row_count == 8
+
+
+def test_a_percentile_that_was_not_asked_for_is_no_row() -> None:
+    rounds = [tuple({k: v for k, v in figures(speed).items() if not k.startswith("p99")} for speed in (2.0, 1.0))]
+    table = Comparison(LOADS[0], ("a", "b"), [(rounds[0][0], rounds[0][1])]).table()
+    words = list(table.columns[0].cells)
+    assert "TTFT p50, ms" in words
+    assert not [each for each in words if "p99" in str(each)]
