@@ -11,6 +11,8 @@ IMAGE ?= gemmule:0.1.0
 
 BIN := .venv/bin
 STAMP := .venv/stamp
+# A model that was pulled has its checksum: it is looked for here, and not checked at each start.
+MODELS := $${GEMMULE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/gemmule}/models
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@touch $@
 
 serve: env ## Pull the demo model and serve it on 127.0.0.1:8080 (MODEL= HOST= PORT= ARGS=).
-	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
+	@test -e '$(MODEL)' || test -e "$(MODELS)/$(MODEL).gguf" || $(BIN)/gemmule pull '$(MODEL)'
 	@exec $(BIN)/gemmule serve '$(MODEL)' --host $(HOST) --port $(PORT) $(ARGS)
 
 test: native-test arm-test ## Run every test: on this machine, then on emulated Arm cores.

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,14 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_gguf_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """On the slowest rung: a long answer takes some seconds, and can be stopped."""
+    model = tiny_gguf_of(context=4096, embedding=256, ffn=768, num_layers=3)
+    with served(model, tmp_path_factory.mktemp("slow"), "--isa", "scalar", "--threads", "1") as running:
+        yield running
 
 
 @pytest.fixture(params=["light", "dark"])

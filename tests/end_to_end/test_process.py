@@ -104,7 +104,7 @@ def test_a_start_says_what_it_found_and_chose(tiny_gguf: Path, tmp_path: Path) -
         server.wait_until_ready()
         lines = [line for line in server.out.read_text().splitlines() if not line.startswith("still loading")]
         assert httpx.get(f"{server.url}/v1/models").json()["data"][0]["id"] == "sponge"
-    heads = ["listening on", "cpu", "threads", "model", "kv", *["op"] * 6, "ready on"]
+    heads = ["listening on", "gRPC on", "cpu", "threads", "model", "kv", *["op"] * 6, "ready on"]
     assert [line[: len(head)] for line, head in zip(lines, heads, strict=True)] == heads
     assert server.err.read_text() == ""
 

@@ -21,7 +21,8 @@ NUM_THREADS = 2
 
 @pytest.fixture(scope="module")
 def trace(tiny_gguf_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    settings = Settings(threads=NUM_THREADS, max_batch=4, max_step_tokens=64)
+    # However long a step takes: prompts in whole chunks, the same ones every time.
+    settings = Settings(threads=NUM_THREADS, max_batch=4, max_step_tokens=64, inter_token_ms=60_000)
     out = tmp_path_factory.mktemp("trace") / "trace.json"
     assert write_trace(tiny_gguf_of(context=4096), out, settings, 8, 200) == 8
     made: dict[str, Any] = json.loads(out.read_text())
