@@ -5,7 +5,7 @@
 #
 # Nothing is compiled when it starts: the micro-kernels of every core are compiled here, by LLVM from any machine; what
 # numba compiles is compiled on the platform itself. It runs with a read-only root and as nobody in particular.
-ARG BASE=docker.io/library/debian:bookworm-slim
+ARG BASE=debian:bookworm-slim
 
 # ---- on the machine that builds: wheels, the demo model, micro-kernels for the other architecture too
 FROM --platform=$BUILDPLATFORM ${BASE} AS builder
