@@ -51,6 +51,12 @@ class BadGrammar(BadRequest):
         super().__init__(f"the output format is not usable: {message}", param=param or "structured_outputs")
 
 
+class OutputStuck(BadRequest):
+    """What a request asks of its output leaves no token that could come next, or takes too long to find one."""
+
+    code = "output_stuck"
+
+
 class BodyTooLarge(BadRequest):
     """The request body is longer than the limit."""
 

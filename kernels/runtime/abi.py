@@ -109,6 +109,8 @@ SAMPLING: Final[Record] = np.dtype(
     }
 )  # fmt: skip
 
+NOT_FINITE: Final = 0
+NOTHING_LEFT: Final = -1
 SAMPLED: Final[Record] = np.dtype(
     {
         "names": ["token", "num_top", "logprob", "finite", "top_ids", "top_logprobs"],
@@ -116,8 +118,8 @@ SAMPLED: Final[Record] = np.dtype(
             "i4", "i4", "f4", "i4",
             np.dtype(("i4", (MAX_TOP_LOGPROBS,))), np.dtype(("f4", (MAX_TOP_LOGPROBS,))),
         ],
-        # logprob and top_*: of the unmodified distribution. finite: 0 if a logit of the row was NaN or infinite,
-        # or if none is left to draw from once it is edited.
+        # logprob and top_*: of the unmodified distribution. finite: 1, or NOT_FINITE if a logit of the row was NaN or
+        # infinite, or NOTHING_LEFT if none is left to draw from once it is edited.
         "offsets": [0, 4, 8, 12, 16, 96],
         "itemsize": 192,
     }

@@ -172,8 +172,9 @@ class EngineLoop:
     def _hand_out(self, output: Output, now_s: float, first_tokens: list[FirstToken], gaps_s: list[float]) -> None:
         sequence, token, reason = output.sequence, output.token, output.finish_reason
         if isinstance(token, FailedRow):
-            _log.error("request %s fails at token %d: %s", sequence.id, len(sequence.token_ids), token.reason)
-            self._end(sequence, FinishReason.ERROR, StepFailed(NO_TOKEN))
+            level = logging.ERROR if token.refusal is None else logging.INFO
+            _log.log(level, "request %s fails at token %d: %s", sequence.id, len(sequence.token_ids), token.reason)
+            self._end(sequence, FinishReason.ERROR, token.refusal or StepFailed(NO_TOKEN))
             return
         if sequence.last_token_s is None:
             sequence.first_token_s = now_s

@@ -9,14 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.ops.sampling import SAMPLING_MARK
-from kernels.runtime.abi import BLOCK_TOKENS, SAMPLED, SAMPLING, STEP
+from kernels.runtime.abi import BLOCK_TOKENS, NOT_FINITE, NOTHING_LEFT, SAMPLED, SAMPLING, STEP
 from kernels.runtime.executor import Executor
 from service.engine.logit_edits import LogitEdits
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, SampledToken
 from service.engine.sequence import Sequence as TokenSequence
+from service.errors import OutputStuck
 
 SEED_RANGE = 1 << 64
+NO_TOKEN_LEFT = (
+    "no token can come next: the output format, 'allowed_token_ids', 'logit_bias', 'bad_words' and 'min_tokens' "
+    "together rule out all of them"
+)
 
 
 class ModelRunner:
@@ -136,8 +141,10 @@ class ModelRunner:
         return sequence.edits
 
     def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken | FailedRow:
-        if not sampled["finite"]:
-            return FailedRow("the model's logits are not finite, or none is left to draw from")
+        if sampled["finite"] == NOT_FINITE:
+            return FailedRow("the model's logits are not finite")
+        if sampled["finite"] == NOTHING_LEFT:
+            return FailedRow("no token is left to draw", OutputStuck(NO_TOKEN_LEFT))
         count = int(sampled["num_top"])
         ids, logprobs = sampled["top_ids"][:count].tolist(), sampled["top_logprobs"][:count].tolist()
         return SampledToken(int(sampled["token"]), float(sampled["logprob"]), tuple(zip(ids, logprobs, strict=True)))
@@ -148,4 +155,5 @@ def _failures(filling: list[tuple[int, Future[None]]]) -> Iterator[tuple[int, Fa
     for row, future in filling:
         error = future.exception()
         if error is not None:
-            yield row, FailedRow(f"its constraint gives no mask: {error!r}")
+            refusal = error if isinstance(error, OutputStuck) else None
+            yield row, FailedRow(f"its constraint gives no mask: {error!r}", refusal)

@@ -116,6 +116,8 @@ class FailedRow:
 
     reason: str
     """For the log."""
+    refusal: GemmuleError | None = None
+    """What the client hears where the request itself is the reason: what it asks for cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from service.engine.plan import Chunk, StepPlan
 from service.engine.prefill_pace import PrefillPace
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken
 from service.engine.sequence import Sequence
-from service.errors import ContextOverflow
+from service.errors import ContextOverflow, OutputStuck
 
 PRIORITY_STEP_S = 10.0
 
@@ -285,9 +285,9 @@ class Scheduler:
                 constraint.accept(token.id)
                 is_complete = constraint.is_finished
             except Exception as error:  # it is not ours: whatever it raises ends this request and no other
-                return Output(
-                    sequence, FailedRow(f"its constraint refused token {token.id}: {error!r}"), FinishReason.ERROR
-                )
+                refusal = error if isinstance(error, OutputStuck) else None
+                failed = FailedRow(f"its constraint refused token {token.id}: {error!r}", refusal)
+                return Output(sequence, failed, FinishReason.ERROR)
         sequence.token_ids.append(token.id)
         reason = self._finish_reason(sequence, token.id)
         if is_complete and reason is not FinishReason.STOP:

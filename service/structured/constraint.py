@@ -5,19 +5,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from service.errors import OutputStuck
+
 if TYPE_CHECKING:
     import llguidance
 
-
-class ConstraintFailed(Exception):
-    """The grammar took more work than its limits allow, or met a token that it had ruled out."""
+MAX_SHOWN = 300
+"""Characters of llguidance's reason."""
 
 
 class GrammarConstraint:
     """service.engine.constraint.TokenConstraint says who calls what, and when."""
 
-    def __init__(self, matcher: "llguidance.LLMatcher") -> None:
+    def __init__(self, matcher: "llguidance.LLMatcher", param: str) -> None:
+        """`param`: the field of the request that asked for it."""
         self._matcher = matcher
+        self._param = param
 
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
         assert mask.flags.c_contiguous
@@ -34,4 +37,5 @@ class GrammarConstraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise ConstraintFailed(self._matcher.get_error())
+            reason = " ".join(self._matcher.get_error().split())[:MAX_SHOWN]
+            raise OutputStuck(f"the output format cannot be followed any further: {reason}", param=self._param)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import llguidance
 
 MAX_KEPT = 64
+MAX_ROW_ITEMS = 2000
+"""Ways to go on that a parser follows at the same time. The work of a token grows with their square."""
 MAX_SHOWN = 300
 SPECIAL_MARK = b"\xff"
 """Before a special token's name: it can then be no part of a text."""
@@ -21,8 +23,9 @@ SPECIAL_MARK = b"\xff"
 class Grammars:
     """Any thread may ask. llguidance is imported at the first request that needs it: not every server meets one."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, max_row_items: int = MAX_ROW_ITEMS) -> None:
         self._tokenizer = tokenizer
+        self._max_row_items = max_row_items
         self._lock = threading.Lock()
         self._trie: llguidance.LLTokenizer | None = None
         self._kept: OrderedDict[OutputFormat, llguidance.LLMatcher] = OrderedDict()
@@ -36,7 +39,7 @@ class Grammars:
             trie = self._trie = self._trie or self._make_trie()
         if matcher is None:
             try:
-                matcher = _compile(output_format, trie)
+                matcher = _compile(output_format, trie, self._max_row_items)
             except BadGrammar as refusal:
                 refusal.param = output_format.param
                 raise
@@ -44,7 +47,7 @@ class Grammars:
                 self._kept[output_format] = matcher
                 if len(self._kept) > MAX_KEPT:
                     self._kept.popitem(last=False)
-        return GrammarConstraint(matcher.deep_copy())
+        return GrammarConstraint(matcher.deep_copy(), output_format.param)
 
     def _make_trie(self) -> "llguidance.LLTokenizer":
         import llguidance
@@ -74,11 +77,21 @@ class _Tokens:
         return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), add_special=False)
 
 
-def _compile(output_format: OutputFormat, trie: "llguidance.LLTokenizer") -> "llguidance.LLMatcher":
+def _compile(output_format: OutputFormat, trie: "llguidance.LLTokenizer", max_row_items: int) -> "llguidance.LLMatcher":
     import llguidance
 
-    limits = llguidance.LLParserLimits(verbose_errors=False)
+    limits = llguidance.LLParserLimits(verbose_errors=False, max_items_in_row=max_row_items)
     matcher = llguidance.LLMatcher(trie, output_format.compiled(), log_level=0, limits=limits)
     if matcher.is_error():
-        raise BadGrammar(f"it cannot be compiled: {' '.join(matcher.get_error().split())[:MAX_SHOWN]}")
+        raise BadGrammar(f"it cannot be compiled: {_reason(matcher)}")
+    # What is too large for the limits already where it begins is known before anything is computed for it.
+    first = matcher.deep_copy()
+    first.consume_tokens(first.compute_ff_tokens())
+    first.compute_bitmask()
+    if first.is_error():
+        raise BadGrammar(f"it is beyond the limits where it begins: {_reason(first)}")
     return matcher
+
+
+def _reason(matcher: "llguidance.LLMatcher") -> str:
+    return " ".join(matcher.get_error().split())[:MAX_SHOWN]

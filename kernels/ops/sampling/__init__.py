@@ -15,7 +15,7 @@ order of ids, with a uniform number that is a function of (seed, position) alone
 **Bias, penalties, mask** change the logits, in this order, before all of that except the logprobs. Of a token that was
 seen, repetition_penalty divides a positive logit and multiplies a negative one; presence_penalty and, once for each
 time that the token is in the output, frequency_penalty are taken off it. If nothing is left to draw from, `finite` of
-the result is 0.
+the result is NOTHING_LEFT.
 
 Sums over the vocabulary are in chunks of 4,096, merged in ascending order, whoever computes them.
 """

@@ -34,7 +34,7 @@ from kernels.ops.sampling.select import (
     weigh,
 )
 from kernels.ops.sampling.typical import keep_typical
-from kernels.runtime.abi import MAX_TOP_LOGPROBS, SAMPLED, SAMPLING
+from kernels.runtime.abi import MAX_TOP_LOGPROBS, NOTHING_LEFT, SAMPLED, SAMPLING
 
 LEAST_TEMPERATURE: Final = np.float32(1e-5)
 NUM_ARRAYS: Final = 6
@@ -201,8 +201,8 @@ def sample_row(op: Any, step: Any, row: int, scratch: int) -> None:
         edit_row(sampling, source, op.vocab, logits)
         _reduce_row(op, sampling, logits, partials, groups)
         most = greatest_logit(partials, op.num_chunks)
-        if most <= -LIMIT:
-            sampled.finite = 0
+        if most <= -LIMIT and finite == 1:
+            sampled.finite = NOTHING_LEFT
     if not sampling.temperature >= LEAST_TEMPERATURE:
         token: Any = _argmax(op, logits, groups, most)
     else:

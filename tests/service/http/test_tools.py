@@ -36,6 +36,18 @@ async def test_a_call_is_parsed() -> None:
     assert answer["usage"]["prompt_tokens"] > none["usage"]["prompt_tokens"], "the model is told of its tools"
 
 
+async def test_an_output_that_cannot_go_on_is_the_request_s_doing() -> None:
+    """The fake model heeds no mask: its first word is one that the schema rules out."""
+    body = {"messages": HI, "response_format": {"type": "json_object"}}
+    async with api(FakeRunner(script=b"abc")) as client:
+        message = check_error(await client.post(CHAT, json=body), 400, code="output_stuck", param="response_format")
+        *_, last = events_of(await client.post(CHAT, json={**body, "stream": True}))
+        fine = await client.post(CHAT, json={"messages": HI})
+    assert "cannot be followed any further" in message
+    assert last["error"]["code"] == "output_stuck"
+    assert fine.status_code == 200
+
+
 async def test_a_call_is_streamed() -> None:
     async with api(FakeRunner(script=CALL)) as client:
         chunks = events_of(await client.post(CHAT, json={"messages": HI, "tools": [ADD], "stream": True}))

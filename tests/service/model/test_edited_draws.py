@@ -9,6 +9,7 @@ import pytest
 from service.engine.plan import Chunk
 from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
+from service.errors import OutputStuck
 from service.loader import GemmuleModel
 from tests.service.engine.constraints import Broken, Nothing, Script
 from tests.service.model.driver import sequence, step
@@ -54,6 +55,7 @@ def test_bans(model: GemmuleModel) -> None:
 def test_a_token_that_nothing_allows(model: GemmuleModel) -> None:
     fails, goes_on = draw(model, greedy([0], allowed_token_ids=frozenset({10**6})), greedy([1]))
     assert isinstance(fails, FailedRow)
+    assert isinstance(fails.refusal, OutputStuck)
     assert [goes_on] == draw(model, greedy([1]))
 
 
@@ -68,5 +70,7 @@ def test_a_step_with_constraints_changes_nobody_elses_token(model: GemmuleModel)
     assert bound.id == 42
     assert isinstance(broken, FailedRow)
     assert "on fire" in broken.reason
+    assert broken.refusal is None
     assert isinstance(nothing, FailedRow)
+    assert isinstance(nothing.refusal, OutputStuck)
     assert script.num_masks == 1

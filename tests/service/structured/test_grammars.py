@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.engine.constraint import TokenConstraint, mask_words
-from service.errors import BadGrammar
+from service.errors import BadGrammar, OutputStuck
 from service.generate.tool_format import HERMES, LLAMA3
 from service.generate.tools import FunctionDefinition
 from service.structured.grammars import Grammars
@@ -19,6 +19,7 @@ from tests.service.fakes import VOCAB_SIZE, FakeTokenizer
 from tests.service.structured.schemas import NUM_SCHEMAS, schema_of
 
 MAX_TOKENS = 3000
+WIDE = {"type": "object", "properties": {f"p{n}": {"type": "null"} for n in range(3000)}, "additionalProperties": False}
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +113,7 @@ def test_a_grammar_is_compiled_once_and_begins_anew(grammars: Grammars) -> None:
         (OutputFormat(Kind.GRAMMAR, 'root ::= "a" ('), "GBNF"),
         (OutputFormat(Kind.GRAMMAR, "root ::= " + "(" * 10_000), "nested too deeply"),
         (OutputFormat(Kind.GRAMMAR, "x" * 300_000), "300000 characters"),
+        (OutputFormat.json_schema(WIDE), "max is 2000"),
     ],
 )
 def test_what_cannot_be_compiled_says_why(grammars: Grammars, output_format: OutputFormat, says: str) -> None:
@@ -121,6 +123,19 @@ def test_what_cannot_be_compiled_says_why(grammars: Grammars, output_format: Out
     assert says in message
     assert len(message) < 500
     assert "\n" not in message
+
+
+def test_a_grammar_that_reaches_the_limits_midway_says_so() -> None:
+    grammar = OutputFormat(Kind.GRAMMAR, 'start: a\na: "x" a | "x"', param="response_format")
+    constraint = Grammars(FakeTokenizer(), max_row_items=50).constraint(grammar)  # type: ignore[arg-type]
+    mask = np.zeros(mask_words(VOCAB_SIZE), np.uint32)
+    num_tokens = 0
+    with pytest.raises(OutputStuck, match="max is 50") as caught:  # noqa: PT012
+        for num_tokens in range(100):
+            constraint.fill_mask(mask)
+            constraint.accept(ord("x"))
+    assert 10 < num_tokens < 60
+    assert caught.value.param == "response_format"
 
 
 def test_the_server_s_options_are_not_the_client_s_to_change(grammars: Grammars) -> None:
