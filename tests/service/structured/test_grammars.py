@@ -131,7 +131,7 @@ def test_a_grammar_that_reaches_the_limits_midway_says_so() -> None:
     mask = np.zeros(mask_words(VOCAB_SIZE), np.uint32)
     num_tokens = 0
     with pytest.raises(OutputStuck, match="max is 50") as caught:  # noqa: PT012
-        for num_tokens in range(100):
+        for num_tokens in range(100):  # noqa: B007
             constraint.fill_mask(mask)
             constraint.accept(ord("x"))
     assert 10 < num_tokens < 60
