@@ -7,6 +7,8 @@ import typer
 
 from service.flags import Cache, settings_from
 
+KINDS = "q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16, f32, qc8, q4cx, mixed48, 8da4w-g32, 8da4w-g64 or 8da4w-g128."
+
 
 def bench(
     model: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
@@ -88,9 +90,12 @@ def evaluate(
 def quantize(
     source: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
     target: Annotated[Path, typer.Argument(help="GGUF file to write.")],
-    kind: Annotated[str, typer.Option("--type", help="q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16 or f32.")],
+    kind: Annotated[str, typer.Option("--type", help=KINDS)],
     outer: Annotated[
         str | None, typer.Option("--output-type", help="Another type for the embedding and the output.")
+    ] = None,
+    embedding: Annotated[
+        str | None, typer.Option("--embedding-type", help="Another type for the embedding alone.")
     ] = None,
     cache: Cache = None,
 ) -> None:
@@ -101,10 +106,12 @@ def quantize(
     path = resolve_model(source, settings.cache)
 
     from service.count_progress import CountProgress
-    from service.quantise import Wish, quantise
+    from service.quantise.recipe import Wish
+    from service.quantise.write import quantise
 
     with CountProgress("tensors") as progress:
-        num_bytes = quantise(path, target, Wish(kind, outer), lambda _, done, tensors: progress.show(done, tensors))
+        wish = Wish(kind, outer, embedding)
+        num_bytes = quantise(path, target, wish, lambda _, done, tensors: progress.show(done, tensors))
     print(f"{target}: {num_bytes / (1 << 20):.1f} MiB")
 
 

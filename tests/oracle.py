@@ -1,9 +1,9 @@
 """The forward pass of every architecture in plain NumPy, f32, one sequence at a time: what the fast one is checked
 against.
 
-It shares nothing with `kernels` and `service.model`: weights are dequantised by the official `gguf` package, the
-formulas are those of the papers (RMSNorm arXiv:1910.07467, RoPE 2104.09864, GQA 2305.13245, GLU variants 2002.05202,
-YaRN 2309.00071, Gemma 2403.08295, Gemma 2 2408.00118, Gemma 3 2503.19786).
+It shares nothing with `kernels` and `service.model`: weights are dequantised by the official `gguf` package (those of
+our own types by their NumPy formats), the formulas are those of the papers (RMSNorm arXiv:1910.07467, RoPE 2104.09864,
+GQA 2305.13245, GLU variants 2002.05202, YaRN 2309.00071, Gemma 2403.08295, Gemma 2 2408.00118, Gemma 3 2503.19786).
 """
 
 import math
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.gguf.reader import GGUFFile, open_gguf
+from service.gguf.row_types import RowType
 
 F32 = npt.NDArray[np.float32]
 
@@ -178,6 +179,8 @@ class Oracle:
 def dequantised(file: GGUFFile, name: str) -> F32:
     """The tensor in f32, in its own shape."""
     tensor = file.tensors[name]
+    if isinstance(tensor.type, RowType):  # the package does not know them
+        return tensor.type.format.dequantise(file.data(name)).reshape(tensor.shape)
     ggml_type = gguf.GGMLQuantizationType(tensor.type.value)
     rows = file.data(name)
     if tensor.type.name in ("F32", "F16"):  # the package takes these as numbers, not as bytes

@@ -14,6 +14,12 @@ from kernels.errors import KernelsError
 from kernels.jit.function import NativeFunction, inlined, native, op_function
 from kernels.jit.native import load, record, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
+from kernels.quant.native_channel_rows import (
+    dequantise_row_8da4w_g64,
+    dequantise_row_8da4w_g128,
+    dequantise_row_q4cx,
+    dequantise_row_qc8,
+)
 from kernels.quant.native_five_bit_rows import dequantise_row_iq4_nl, dequantise_row_q5_0, dequantise_row_q5_1
 from kernels.quant.native_rows import (
     ROW_FORMATS,
@@ -151,6 +157,26 @@ def embed_f32(op_address: int, thread_address: int) -> int:
     return _embed(op_address, thread_address, copy_row_f32)
 
 
+@op_function
+def embed_qc8(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_qc8)
+
+
+@op_function
+def embed_q4cx(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_q4cx)
+
+
+@op_function
+def embed_8da4w_g64(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_8da4w_g64)
+
+
+@op_function
+def embed_8da4w_g128(op_address: int, thread_address: int) -> int:
+    return _embed(op_address, thread_address, dequantise_row_8da4w_g128)
+
+
 EMBEDDINGS: Final[Mapping[str, NativeFunction]] = {
     "Q4_0": embed_q4_0,
     "Q4_1": embed_q4_1,
@@ -166,6 +192,11 @@ EMBEDDINGS: Final[Mapping[str, NativeFunction]] = {
     "F16": embed_f16,
     "BF16": embed_bf16,
     "F32": embed_f32,
+    "gemmule.QC8": embed_qc8,
+    "gemmule.Q4CX": embed_q4cx,
+    "gemmule.8DA4W_G32": embed_q4_0,
+    "gemmule.8DA4W_G64": embed_8da4w_g64,
+    "gemmule.8DA4W_G128": embed_8da4w_g128,
 }
 
 
@@ -183,10 +214,10 @@ class EmbeddingOp:
     def add(self, builder: ProgramBuilder) -> None:
         if self.form not in EMBEDDINGS:
             raise KernelsError(f"no embedding for rows of {self.form}; there are {', '.join(EMBEDDINGS)}")
-        _, block, block_bytes = ROW_FORMATS[self.form]
+        form = ROW_FORMATS[self.form]
         dim = self.out.shape[1]
-        assert dim % block == 0, f"rows of {dim} in blocks of {block}"
-        row_bytes = dim // block * block_bytes
+        assert dim % form.block == 0, f"rows of {dim} in blocks of {form.block}"
+        row_bytes = form.row_bytes(dim)
         args: dict[str, int | float | Buffer] = {
             "weights": self.weights,
             "row_bytes": row_bytes,
@@ -195,7 +226,7 @@ class EmbeddingOp:
             "dim": dim,
             "scale": self.scale,
         }
-        kernel = f"embedding_f32_{self.form.lower()}"
+        kernel = f"embedding_f32_{self.form.removeprefix('gemmule.').lower()}"
         slot = KernelSlot(self.name, kernel, bytes_per_unit=row_bytes + self.out.row_bytes, operations_per_unit=2 * dim)
         builder.op(self.name, record=EMBEDDING, run=EMBEDDINGS[self.form].address, slots=(slot,), args=args)
 

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.quant.fields import BLOCK
+from kernels.quant.scale_search import round_to_codes, search_scales
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -42,9 +43,25 @@ class ChannelFormat:
         """What stored codes exceed the integers by."""
         return 8 if self.bits == 4 else 0
 
+    @property
+    def least(self) -> int:
+        return -8 if self.bits == 4 else -127
+
+    @property
+    def most(self) -> int:
+        return 7 if self.bits == 4 else 127
+
     def row_bytes(self, k: int) -> int:
         scales = CHANNEL_SCALE_BYTES if self.group is None else k // self.group * GROUP_SCALE_BYTES
         return scales + k * self.bits // 8
+
+    def num_elements(self, row_bytes: int) -> int | None:
+        """The K of a row of so many bytes, None if there is none."""
+        if self.group is None:
+            k = (row_bytes - CHANNEL_SCALE_BYTES) * 8 // self.bits
+        else:
+            k = row_bytes // (GROUP_SCALE_BYTES + self.group * self.bits // 8) * self.group
+        return k if k > 0 and k % self.row_block == 0 and self.row_bytes(k) == row_bytes else None
 
     def split(self, raw: Bytes) -> tuple[Floats, Bytes]:
         """raw: u8[N, row bytes] -> scales f32[N, S], stored bytes of the codes u8[N, K * bits / 8]"""
@@ -72,23 +89,17 @@ class ChannelFormat:
         return np.asarray(grouped.reshape(codes.shape), np.float32)
 
     def quantise(self, w: Floats) -> Bytes:
-        """w: f32[N, K], finite -> u8[N, row bytes]. Symmetric: 8 bits keep within +-127; of 4 bits the element of
-        largest magnitude becomes -8, as in Q4_0."""
+        """w: f32[N, K], finite -> u8[N, row bytes]. Symmetric. 8 bits keep within +-127; of 4 bits the scale is the one
+        of the least squared error that kernels.quant.scale_search tries.
+        """
         grouped = w.reshape(w.shape[0], 1 if self.group is None else -1, self.group or w.shape[1])
-        scales = self._scales(grouped)
-        inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=scales != 0)
-        least, most = (-8, 7) if self.bits == 4 else (-127, 127)
-        codes = np.clip(np.rint(grouped * inverse[..., None]), least, most).astype(np.int8)
-        return self.join(scales, codes.reshape(w.shape))
+        scales = search_scales(grouped, self.least, self.most) if self.bits == 4 else self._widest(grouped)
+        scales = np.asarray(scales if self.group is None else scales.astype(np.float16), np.float32)
+        return self.join(scales, round_to_codes(grouped, scales, self.least, self.most).reshape(w.shape))
 
-    def _scales(self, grouped: Floats) -> Floats:
-        """f32[N, S, group] -> f32[N, S], as they will be read back."""
-        if self.bits == 8:
-            scales = np.abs(grouped).max(axis=-1) / np.float32(127)
-        else:
-            extreme = np.take_along_axis(grouped, np.abs(grouped).argmax(axis=-1)[..., None], axis=-1)[..., 0]
-            scales = extreme / np.float32(-8)
-        return np.asarray(scales if self.group is None else scales.astype(np.float16), np.float32)
+    def _widest(self, grouped: Floats) -> Floats:
+        """f32[N, S, group] -> f32[N, S]: nothing is clipped."""
+        return np.asarray(np.abs(grouped).max(axis=-1) / np.float32(self.most), np.float32)
 
     def join(self, scales: Floats, codes: npt.NDArray[np.int8]) -> Bytes:
         """scales: f32[N, S], codes: int8[N, K] -> u8[N, row bytes]"""

@@ -3,7 +3,7 @@
 dequantise(source: address, target: address of f32[n], n)        n a multiple of 32 for block formats
 """
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,15 @@ from kernels.jit.vector import (
     load_u16x16,
     store_f32x16,
     to_f32,
+)
+from kernels.quant.native_channel_rows import (
+    CHANNEL_SCALE_BYTES,
+    GROUP_64_BYTES,
+    GROUP_128_BYTES,
+    dequantise_row_8da4w_g64,
+    dequantise_row_8da4w_g128,
+    dequantise_row_q4cx,
+    dequantise_row_qc8,
 )
 from kernels.quant.native_five_bit_rows import (
     IQ4_NL_BYTES,
@@ -109,20 +118,36 @@ def copy_row_f32(source: int, target: int, n: int) -> None:
         store(target + 4 * i, load(source + 4 * i, np.float32), np.float32)
 
 
-# Format name -> (function, weights in a block, bytes of a block).
-ROW_FORMATS: Final[dict[str, tuple[Any, int, int]]] = {
-    "Q4_0": (dequantise_row_q4_0, BLOCK, Q4_0_BYTES),
-    "Q4_1": (dequantise_row_q4_1, BLOCK, Q4_1_BYTES),
-    "Q5_0": (dequantise_row_q5_0, BLOCK, Q5_0_BYTES),
-    "Q5_1": (dequantise_row_q5_1, BLOCK, Q5_1_BYTES),
-    "Q8_0": (dequantise_row_q8_0, BLOCK, Q8_0_BYTES),
-    "IQ4_NL": (dequantise_row_iq4_nl, BLOCK, IQ4_NL_BYTES),
-    "Q2_K": (dequantise_row_q2_k, SUPER_BLOCK, Q2_K_BYTES),
-    "Q3_K": (dequantise_row_q3_k, SUPER_BLOCK, Q3_K_BYTES),
-    "Q4_K": (dequantise_row_q4_k, SUPER_BLOCK, Q4_K_BYTES),
-    "Q5_K": (dequantise_row_q5_k, SUPER_BLOCK, Q5_K_BYTES),
-    "Q6_K": (dequantise_row_q6_k, SUPER_BLOCK, Q6_K_BYTES),
-    "F16": (dequantise_row_f16, 1, 2),
-    "BF16": (dequantise_row_bf16, 1, 2),
-    "F32": (copy_row_f32, 1, 4),
+class RowFormat(NamedTuple):
+    """A row of n weights: `header_bytes`, then a block of `block_bytes` for each `block` weights."""
+
+    dequantise: Any
+    block: int
+    block_bytes: int
+    header_bytes: int = 0
+
+    def row_bytes(self, n: int) -> int:
+        return self.header_bytes + n // self.block * self.block_bytes
+
+
+ROW_FORMATS: Final[dict[str, RowFormat]] = {
+    "Q4_0": RowFormat(dequantise_row_q4_0, BLOCK, Q4_0_BYTES),
+    "Q4_1": RowFormat(dequantise_row_q4_1, BLOCK, Q4_1_BYTES),
+    "Q5_0": RowFormat(dequantise_row_q5_0, BLOCK, Q5_0_BYTES),
+    "Q5_1": RowFormat(dequantise_row_q5_1, BLOCK, Q5_1_BYTES),
+    "Q8_0": RowFormat(dequantise_row_q8_0, BLOCK, Q8_0_BYTES),
+    "IQ4_NL": RowFormat(dequantise_row_iq4_nl, BLOCK, IQ4_NL_BYTES),
+    "Q2_K": RowFormat(dequantise_row_q2_k, SUPER_BLOCK, Q2_K_BYTES),
+    "Q3_K": RowFormat(dequantise_row_q3_k, SUPER_BLOCK, Q3_K_BYTES),
+    "Q4_K": RowFormat(dequantise_row_q4_k, SUPER_BLOCK, Q4_K_BYTES),
+    "Q5_K": RowFormat(dequantise_row_q5_k, SUPER_BLOCK, Q5_K_BYTES),
+    "Q6_K": RowFormat(dequantise_row_q6_k, SUPER_BLOCK, Q6_K_BYTES),
+    "F16": RowFormat(dequantise_row_f16, 1, 2),
+    "BF16": RowFormat(dequantise_row_bf16, 1, 2),
+    "F32": RowFormat(copy_row_f32, 1, 4),
+    "gemmule.QC8": RowFormat(dequantise_row_qc8, BLOCK, BLOCK, CHANNEL_SCALE_BYTES),
+    "gemmule.Q4CX": RowFormat(dequantise_row_q4cx, BLOCK, BLOCK // 2, CHANNEL_SCALE_BYTES),
+    "gemmule.8DA4W_G32": RowFormat(dequantise_row_q4_0, BLOCK, Q4_0_BYTES),
+    "gemmule.8DA4W_G64": RowFormat(dequantise_row_8da4w_g64, 64, GROUP_64_BYTES),
+    "gemmule.8DA4W_G128": RowFormat(dequantise_row_8da4w_g128, 128, GROUP_128_BYTES),
 }

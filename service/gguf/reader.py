@@ -20,6 +20,7 @@ from service.errors import ModelFileError
 from service.gguf.cursor import Cursor, quoted
 from service.gguf.metadata import MIN_PAIR_BYTES, Metadata, scan_metadata
 from service.gguf.parts import Part, part_paths, read_part
+from service.gguf.row_types import GGML_I8, RowType, read_row_types
 from service.gguf.types import GGML_TYPES, GGMLType
 
 MAGIC = b"GGUF"
@@ -43,7 +44,7 @@ class TensorInfo:
 
     name: str
     shape: tuple[int, ...]
-    type: GGMLType
+    type: GGMLType | RowType
     offset: int
     num_bytes: int
     part: int = 0
@@ -118,7 +119,8 @@ def _open_file(path: Path, part: int) -> GGUFFile:
     cursor = Cursor(_map(path), path.name)
     version, num_tensors, num_pairs = _header(cursor)
     metadata = scan_metadata(cursor, num_pairs)
-    tensors = _tensor_table(cursor, num_tensors, _alignment(cursor, metadata), part)
+    row_types = read_row_types(metadata, path.name)
+    tensors = _tensor_table(cursor, num_tensors, _alignment(cursor, metadata), part, row_types)
     return GGUFFile(path, version, metadata, tensors, [cursor.buffer])
 
 
@@ -189,8 +191,10 @@ def _alignment(cursor: Cursor, metadata: Metadata) -> int:
     return alignment
 
 
-def _tensor_table(cursor: Cursor, num_tensors: int, alignment: int, part: int) -> dict[str, TensorInfo]:
-    entries = [_tensor_entry(cursor, index) for index in range(num_tensors)]
+def _tensor_table(
+    cursor: Cursor, num_tensors: int, alignment: int, part: int, row_types: Mapping[str, RowType]
+) -> dict[str, TensorInfo]:
+    entries = [_tensor_entry(cursor, index, row_types) for index in range(num_tensors)]
     data_start = -(-cursor.position // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for name, shape, ggml_type, offset in entries:
@@ -208,10 +212,15 @@ def _tensor_table(cursor: Cursor, num_tensors: int, alignment: int, part: int) -
             )
         tensors[name] = TensorInfo(name, shape, ggml_type, data_start + offset, num_bytes, part)
     _refuse_overlap(cursor, tensors)
+    missing = next((name for name in row_types if name not in tensors), None)
+    if missing is not None:
+        cursor.fail(f"gemmule.tensors.names has {quoted(missing)}, which is none of the {len(tensors)} tensors")
     return tensors
 
 
-def _tensor_entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGMLType, int]:
+def _tensor_entry(
+    cursor: Cursor, index: int, row_types: Mapping[str, RowType]
+) -> tuple[str, tuple[int, ...], GGMLType | RowType, int]:
     """Name, shape, type and data offset as they stand in the table, each checked on its own."""
     name = cursor.name(f"the name of tensor {index}", MAX_NAME_BYTES)
     what = f"tensor {quoted(name)}"
@@ -222,6 +231,13 @@ def _tensor_entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGM
     if min(shape) < 1 or math.prod(shape) >= 1 << 63:
         cursor.fail(f"{what} has the shape {list(shape)}; every dimension is at least 1 and the product below 2^63")
     number = cursor.u32(f"the type of {what}")
+    if name in row_types:
+        return (
+            name,
+            _row_shape(cursor, what, shape, number, row_types[name]),
+            row_types[name],
+            cursor.u64(f"the offset of {what}"),
+        )
     ggml_type = GGML_TYPES.get(number)
     if ggml_type is None:
         cursor.fail(f"{what} has GGML type {number}; supported are {_type_names}")
@@ -230,6 +246,17 @@ def _tensor_entry(cursor: Cursor, index: int) -> tuple[str, tuple[int, ...], GGM
             f"{what} has rows of {shape[-1]} elements; {ggml_type.name} needs a multiple of {ggml_type.block_size}"
         )
     return name, shape, ggml_type, cursor.u64(f"the offset of {what}")
+
+
+def _row_shape(cursor: Cursor, what: str, shape: tuple[int, ...], number: int, row_type: RowType) -> tuple[int, ...]:
+    """The shape of the weights, from that of the bytes."""
+    columns = row_type.num_elements(shape[-1])
+    if number != GGML_I8 or columns is None:
+        cursor.fail(
+            f"{what} is said to hold {row_type.name}, and has GGML type {number} in rows of {shape[-1]}; it has to be "
+            f"I8 ({GGML_I8}) in rows of the bytes that a multiple of {row_type.block_size} elements takes"
+        )
+    return (*shape[:-1], columns)
 
 
 def _refuse_overlap(cursor: Cursor, tensors: Mapping[str, TensorInfo]) -> None:

@@ -1,4 +1,4 @@
-"""Embedding against the gguf package's dequantisers, bit for bit, in every format."""
+"""Embedding against the gguf package's dequantisers (our own for our own formats), bit for bit, in every format."""
 
 import gguf
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from kernels.errors import KernelsError
 from kernels.ops.embedding import EMBEDDINGS, EmbeddingOp, embed
+from kernels.quant.channel import CHANNEL_FORMATS
 from kernels.quant.random_rows import random_weights
 from kernels.quant.super_blocks import SUPER_FORMATS
 from kernels.runtime.program import ProgramBuilder
@@ -18,6 +19,9 @@ def weights_of(form: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Raw rows u8[NUM_ROWS, row_bytes] and what they stand for, f32[NUM_ROWS, dim]."""
     rng = np.random.default_rng(7)
     rows = rng.standard_normal((NUM_ROWS, dim)).astype(np.float32)
+    if form in CHANNEL_FORMATS:
+        ours = CHANNEL_FORMATS[form].quantise(rows)
+        return ours, CHANNEL_FORMATS[form].dequantise(ours)
     kind = gguf.GGMLQuantizationType[form]
     if form in ("IQ4_NL", *SUPER_FORMATS):  # the package has no quantiser for them
         raw = random_weights(form, NUM_ROWS, dim, seed=7)
@@ -30,7 +34,7 @@ def weights_of(form: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("dim", [32, 96, 576])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_rows_are_the_dequantised_ones(form: str, dim: int, num_threads: int) -> None:
-    dim = 8 * dim if form in SUPER_FORMATS else dim
+    dim = 8 * dim if form in SUPER_FORMATS else 4 * dim if form in CHANNEL_FORMATS else dim
     raw, rows = weights_of(form, dim)
     token_ids = np.random.default_rng(1).integers(0, NUM_ROWS, 37).astype(np.int32)
     builder = ProgramBuilder()

@@ -20,8 +20,8 @@ def test_within_half_a_step(form: ChannelFormat) -> None:
     scales, _ = form.split(raw)
     steps = np.repeat(np.abs(scales), 256 // scales.shape[1], axis=1)
     error = np.abs(form.dequantise(raw) - w)
-    # With 4 bits +8 does not exist: what lies beyond +7 loses up to a step.
-    assert (error <= steps * (0.501 if form.bits == 8 else 1.01)).all()
+    # With 4 bits the ends of the range may be clipped: what that costs, the others gain.
+    assert (error <= steps * (0.501 if form.bits == 8 else 2)).all()
     assert np.median(error / steps) < 0.3
 
 
@@ -59,3 +59,10 @@ def test_split_and_join(form: ChannelFormat) -> None:
     raw = random_weights(form.name, 4, 128, seed=5)
     scales, stored = form.split(raw)
     np.testing.assert_array_equal(form.join(scales, form.codes(stored)), raw)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_bytes_of_rows_tell_their_elements(form: ChannelFormat) -> None:
+    known = {form.row_bytes(k): k for k in range(form.row_block, 2048, form.row_block)}
+    for row_bytes in range(-5, 1200):
+        assert form.num_elements(row_bytes) == known.get(row_bytes)

@@ -6,6 +6,8 @@ What is left between them is the order and the rounding of float additions.
 import numpy as np
 
 from kernels.families.block32.lhs import quantise
+from kernels.families.rowwise.lhs import quantise as quantise_rows
+from kernels.quant.channel import CHANNEL_FORMATS
 from tests.oracle import F32, Oracle
 
 BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
@@ -17,7 +19,10 @@ class RoundingOracle(Oracle):
     """Products with quantised weights see activations rounded as the packed LHS rounds them."""
 
     def _product(self, x: F32, name: str) -> F32:
-        if self.types[f"{name}.weight"] in QUANTISED:
+        if self.types[f"{name}.weight"] in CHANNEL_FORMATS:
+            d, zero, codes = quantise_rows(np.ascontiguousarray(x, np.float32))
+            x = d[:, None] * (codes.astype(np.int32) - zero[:, None]).astype(np.float32)
+        elif self.types[f"{name}.weight"] in QUANTISED:
             d, q = quantise(np.ascontiguousarray(x, np.float32))
             x = (d[..., None] * q.astype(np.float32)).reshape(x.shape)
         wide = x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)

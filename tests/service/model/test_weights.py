@@ -13,6 +13,7 @@ from kernels.quant.native_rows import ROW_FORMATS
 from kernels.registry import family_for
 from service.errors import ModelFileError
 from service.gguf.reader import open_gguf
+from service.gguf.row_types import ROW_TYPES, RowType
 from service.gguf.types import GGMLType
 from service.model.architectures import architecture_of
 from service.model.config import StepLimits, fields_of, read_config
@@ -122,13 +123,14 @@ def test_five_bits_are_loaded(tiny_gguf_of: PathOf, weight_type: str) -> None:
     assert {packed.matrix.choice.family.source for packed in weights.matrices()} == {weight_type}
 
 
-@pytest.mark.parametrize("ggml_type", GGMLType, ids=lambda ggml_type: ggml_type.name)
-def test_every_type_that_is_read_has_micro_kernels_and_an_embedding(ggml_type: GGMLType) -> None:
-    family = family_for(ggml_type.name)
-    assert family.k_step % ggml_type.block_size == 0
-    _, block, block_bytes = ROW_FORMATS[ggml_type.name]
-    assert (block, block_bytes) == (ggml_type.block_size, ggml_type.block_bytes)
-    assert ggml_type.name in EMBEDDINGS
+@pytest.mark.parametrize("tensor_type", [*GGMLType, *ROW_TYPES.values()], ids=lambda tensor_type: tensor_type.name)
+def test_every_type_that_is_read_has_micro_kernels_and_an_embedding(tensor_type: GGMLType | RowType) -> None:
+    family = family_for(tensor_type.name)
+    assert family.k_step % tensor_type.block_size == 0
+    form = ROW_FORMATS[tensor_type.name]
+    assert form.block == tensor_type.block_size
+    assert form.row_bytes(768) == tensor_type.row_bytes(768)
+    assert tensor_type.name in EMBEDDINGS
 
 
 @pytest.mark.parametrize("types", [{"attn_v": "Q8_0"}, {"attn_k": "Q5_1", "ffn_up": "Q4_1"}])
