@@ -63,6 +63,6 @@ def test_split_and_join(form: ChannelFormat) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_bytes_of_rows_tell_their_elements(form: ChannelFormat) -> None:
-    known = {form.row_bytes(k): k for k in range(form.row_block, 2048, form.row_block)}
+    known = {form.row_bytes(k): k for k in range(form.row_block, 4096, form.row_block)}
     for row_bytes in range(-5, 1200):
         assert form.num_elements(row_bytes) == known.get(row_bytes)
