@@ -16,6 +16,7 @@ from kernels.families.rowwise.mmla import mmla_variants
 from kernels.families.rowwise.names import pack_variant, row_name
 from kernels.families.rowwise.reference import matmul
 from kernels.families.rowwise.rhs import RowRhs
+from kernels.families.rowwise.wide import PANELS, ROWS, WideRowTile
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
 from kernels.quant.blocks import BLOCK
@@ -25,7 +26,8 @@ from kernels.quant.blocks import BLOCK
 class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels; the other fields as in RowTile and Qai8dx.
 
-    joins: nibbles only. byte_gemm: the tile for 8-bit weights where it differs.
+    joins: nibbles only. byte_gemm: the tile for 8-bit weights where it differs. is_wide: many rows take the tile of
+    kernels.families.rowwise.wide; `gemm` is that of few.
     """
 
     rung: Rung
@@ -42,6 +44,7 @@ class _LaneRung:
     padded_row: bool = False
     signed_nibbles: bool = False
     unsigned_bytes: bool = False
+    is_wide: bool = False
 
 
 _LANE_RUNGS = (
@@ -57,7 +60,17 @@ _LANE_RUNGS = (
         signed_nibbles=True,
     ),
     _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=2, joins=True, padded_row=True),
-    _LaneRung(AVX512_VNNI, Avx512Vnni(), "avx512", "vnni", mr=1, gemm=(8, 1), prefetch=2048, unsigned_bytes=True),
+    _LaneRung(
+        AVX512_VNNI,
+        Avx512Vnni(),
+        "avx512",
+        "vnni",
+        mr=4,
+        gemm=(8, 1),
+        prefetch=2048,
+        unsigned_bytes=True,
+        is_wide=True,
+    ),
     _LaneRung(AVX_VNNI, AvxVnni(), "avx", "vnni", mr=1, gemm=(5, 1), prefetch=2048, unsigned_bytes=True),
     _LaneRung(
         AVX2,
@@ -84,7 +97,9 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
         (Qai8dx(use.mr, 4, True, use.paired_bias), rows, panels, 0),
         (Qai8dx(1, 4, True, use.paired_bias, use.padded_row), 1, use.gemv_panels, use.prefetch),
     ):
-        name = row_name(lhs, rhs, tile_rows, tile_panels * rhs.nr, use.engine, use.tech)
+        is_wide = use.is_wide and tile_rows > 1
+        step = (ROWS, PANELS) if is_wide else (tile_rows, tile_panels)
+        name = row_name(lhs, rhs, step[0], step[1] * rhs.nr, use.engine, use.tech)
         tile = RowTile(
             name,
             lhs,
@@ -97,7 +112,8 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
             float_bits=use.signed_nibbles and code.is_nibble and code.group is not None,
             prefetch_bytes=prefetch,
         )
-        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit))
+        emit = WideRowTile(tile).emit if is_wide else tile.emit
+        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit))
     return tuple(made)
 
 

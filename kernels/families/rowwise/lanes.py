@@ -47,12 +47,12 @@ class RowTile:
     prefetch_bytes: int = 0
 
     def emit(self) -> str:
-        attributes = (AS_WRITTEN,) if self.float_bits else ()
-        f = Function(str(self.name), [*ARGUMENTS, ("lo", F32), ("hi", F32)], self.features, attributes=attributes)
-        return _Emission(self, f).text()
+        return RowEmission.begin(self).text()
 
 
-class _Emission:
+class RowEmission:
+    """One kernel being written: the values every part of it uses."""
+
     def __init__(self, tile: RowTile, f: Function) -> None:
         self.tile, self.f, self.isa = tile, f, tile.isa
         self.lhs, self.rhs, self.code = tile.lhs, tile.rhs, tile.rhs.code
@@ -64,20 +64,31 @@ class _Emission:
         bits = [start_bits(self.code.verbs)]
         self.starts = MemoryConstants(f, bits, 4 * lanes, tile.rows * tile.panels) if tile.float_bits else None
 
+    @classmethod
+    def begin(cls, tile: RowTile) -> RowEmission:
+        attributes = (AS_WRITTEN,) if tile.float_bits else ()
+        f = Function(str(tile.name), [*ARGUMENTS, ("lo", F32), ("hi", F32)], tile.features, attributes=attributes)
+        return cls(tile, f)
+
     def text(self) -> str:
+        self.columns_from(self.f.const(I64, 0))
+        self.f.ret()
+        return self.f.text()
+
+    def columns_from(self, first: Value) -> None:
+        """The columns from `first`, where a panel begins, to the last."""
         f, nr = self.f, self.rhs.nr
-        panel, n = f.variable(f["rhs"]), f.variable(f.const(I64, 0))
+        panel = f.variable(f.offset(f["rhs"], f.divide_exactly(first, nr) * self.rhs_panel_bytes))
+        n = f.variable(first)
         width = nr * self.tile.panels
         if self.tile.panels > 1:
-            with f.loop(0, f["n"] - (width - 1), width) as n0:
+            with f.loop(first, f["n"] - (width - 1), width) as n0:
                 self._row_tiles(n0, panel.get(), self.tile.panels)
                 panel.set(f.offset(panel.get(), self.rhs_panel_bytes * self.tile.panels))
                 n.set(n0 + width)
         with f.loop(n.get(), f["n"], nr) as n0:
             self._row_tiles(n0, panel.get(), 1)
             panel.set(f.offset(panel.get(), self.rhs_panel_bytes))
-        f.ret()
-        return f.text()
 
     def _row_tiles(self, n0: Value, panel: Value, panels: int) -> None:
         f, rows = self.f, self.tile.rows
@@ -105,7 +116,7 @@ class _Emission:
                 f.prefetch(turns[0], self.tile.prefetch_bytes + line)
             at = index * (blocks_in_turn * lhs.block_bytes) + lhs.header_bytes
             self._turn([f.offset(p, at) for p in lhs_panels], turns, acc)
-        self._finish(lhs_panels, rhs_panels, acc, m0, n0)
+        self.finish(lhs_panels, rhs_panels, acc, m0, n0)
 
     def _none(self) -> Value:
         """A sum of no products: int32 once blocks are joined, else as the instructions keep it."""
@@ -119,7 +130,7 @@ class _Emission:
         if self.code.group is None:
             totals = [[variable.get() for variable in row] for row in acc]
         for block in range(self.rhs.turn // BLOCK):
-            columns = [self._column(turn, block) for turn in turns]
+            columns = [self.column(turn, block) for turn in turns]
             for p, panel in enumerate(lhs):
                 rows = slice(p * self.lhs.mr, min(len(acc), (p + 1) * self.lhs.mr))
                 at = self.f.offset(panel, block * self.lhs.block_bytes)
@@ -170,7 +181,7 @@ class _Emission:
             return self._none() if bias is None and not self.tile.joins else isa.start(f, verbs, bias)
         return total if bias is None else total + isa.start(f, verbs, bias)
 
-    def _column(self, turn: Value, block: int) -> list[Value]:
+    def column(self, turn: Value, block: int) -> list[Value]:
         """The 8 groups of 4 weights a lane of one block."""
         f, rhs, lanes = self.f, self.rhs, self.isa.lanes
         loaded = [f.load(vector(4 * lanes, I8), turn, rhs.group_offset(block, g)) for g in range(rhs.num_groups)]
@@ -184,7 +195,8 @@ class _Emission:
         joined = total if self.tile.joins else isa.join(f, verbs, total)
         return f.cast("sitofp", joined, self.floats)
 
-    def _finish(self, lhs: list[Value], rhs: list[Value], acc: list[list[Variable]], m0: Value, n0: Value) -> None:
+    def finish(self, lhs: list[Value], rhs: list[Value], acc: list[list[Variable]], m0: Value, n0: Value) -> None:
+        """Results from the sums. lhs, rhs: where the panels begin."""
         f, mr, nr = self.f, self.lhs.mr, self.rhs.nr
         for r, row in enumerate(acc):
             panel, lane = lhs[r // mr], 4 * (r % mr)

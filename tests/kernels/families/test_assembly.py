@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from kernels.families.rowwise.wide import ROWS as WIDE_ROWS
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart, compile_here
 from kernels.ladder import AVX2, AVX_VNNI, SCALAR
@@ -44,7 +45,8 @@ def test_hot_loop(variant: MatmulVariant) -> None:
 
     Channels with one scale for all of K are summed in integers, and need no floats before the end.
 
-    AVX2 and AVX-VNNI have 16 registers, where LLVM parks a few accumulators between two turns of the loop.
+    AVX2 and AVX-VNNI have 16 registers, where LLVM parks a few accumulators between two turns of the loop. A wide tile
+    of groups parks all its float sums while a group is summed in integers.
     """
     name = variant.name
     dot = DOT.get(f"{name.engine}_{name.tech}") or DOT[name.tech]
@@ -55,6 +57,13 @@ def test_hot_loop(variant: MatmulVariant) -> None:
     assert len(re.findall(FMA, body)) >= num_accumulators * (not name.rhs.endswith("cx"))
     assert not re.search(r"\t(callq?|bl)\t", body)
     most = num_accumulators // {AVX2: 2, AVX_VNNI: 4}.get(variant.rung, num_accumulators + 1)
+    if (
+        name.lhs.startswith("qa")
+        and not name.rhs.endswith("cx")
+        and name.m_step == WIDE_ROWS
+        and name.engine == "avx512"
+    ):
+        most = num_accumulators
     assert len(spilled_accumulators(body)) <= most, body
 
 

@@ -12,6 +12,7 @@ from kernels.families.rowwise.lhs import quantise
 from kernels.families.variant import Family
 from kernels.jit.library import KernelLibrary
 from kernels.quant.channel import CHANNEL_FORMATS
+from kernels.quant.random_rows import random_weights
 from kernels.select import choose_matmul
 
 EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: str(family.source))
@@ -61,3 +62,16 @@ def test_zero_rows_give_zeros(family: Family) -> None:
     choice = choose_matmul(family, detect_cpu())
     out = matmul(KernelLibrary(), choice.gemm, np.zeros((3, K), np.float32), choice.rhs.pack(raw), 8)
     np.testing.assert_array_equal(out, 0)
+
+
+@EVERY_FAMILY
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 32, 896), (27, 70, 1664), (47, 33, 2304)])
+def test_stretches_of_k_and_rows_that_are_left(family: Family, m: int, n: int, k: int) -> None:
+    """The bits of the scalar rung, where sums rest between stretches and tiles of every height are needed."""
+    raw = random_weights(family.source, n, k, seed=m)
+    x = np.random.default_rng(k).standard_normal((m, k)).astype(np.float32)
+    outs = []
+    for cap in (None, "scalar"):
+        choice = choose_matmul(family, detect_cpu(), cap)
+        outs.append(matmul(KernelLibrary(), choice.gemm, x, choice.rhs.pack(raw), n, (-3.0, 5.0)))
+    np.testing.assert_array_equal(*outs)
