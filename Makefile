@@ -73,6 +73,10 @@ baseline: env ## Measure f32 NumPy, the generic kernels and the dispatched ones 
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m tools.baseline $(ARGS)
 
+gemma-bench: env ## Measure QCINT8 and Mixed_INT48 in turn: Gemma 2B's shapes, Gemma 3 270M (ARGS= goes to it).
+	@$(BIN)/gemmule pull gemma-3-270m > /dev/null
+	$(BIN)/python -m tools.gemma $(ARGS)
+
 parity: env ## Compare logits with a NumPy model and with llama.cpp (MODEL=, ARGS= goes to the check).
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
 	@tools/env/require peer
@@ -90,7 +94,7 @@ token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and advers
 proto: env ## Generate the messages of service/rpc/proto from its protocol files.
 	$(BIN)/python -m tools.proto.generate
 
-.PHONY: image image-lock rollout-check
+.PHONY: gemma-bench image image-lock rollout-check
 image: ## Build the image for both platforms, by docker buildx (ARGS=--push goes to it).
 	docker buildx build --platform linux/amd64,linux/arm64 --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
 

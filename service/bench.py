@@ -50,12 +50,7 @@ def _row(
 ) -> BenchRow:
     samples = []
     for _ in range(repetitions + 1):
-        chunk_tokens = budget if is_prompt else 1
-        plans = list(_plans(model, length, chunk_tokens, samples_last_only=is_prompt))
-        begun = time.perf_counter_ns()
-        for plan in plans:
-            model.runner.run(plan)
-        samples.append(time.perf_counter_ns() - begun)
+        samples.append(sample_ns(model, length, is_prompt, budget))
     return BenchRow(
         model_filename=path.name,
         model_type=model.name,
@@ -66,6 +61,15 @@ def _row(
         n_gen=0 if is_prompt else length,
         samples_ns=tuple(samples[1:]),
     )
+
+
+def sample_ns(model: GemmuleModel, length: int, is_prompt: bool, budget: int) -> int:
+    """One prompt of `length` tokens in steps of up to `budget`, or `length` tokens decoded: nanoseconds."""
+    plans = list(_plans(model, length, budget if is_prompt else 1, samples_last_only=is_prompt))
+    begun = time.perf_counter_ns()
+    for plan in plans:
+        model.runner.run(plan)
+    return time.perf_counter_ns() - begun
 
 
 def _plans(model: GemmuleModel, length: int, chunk_tokens: int, samples_last_only: bool) -> Iterator[StepPlan]:

@@ -79,7 +79,7 @@ def write(path: Path, shape: Shape) -> None:
     writer.add_rope_freq_base(shape.rope_base)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
-    _add_tokenizer(writer, shape.vocabulary)
+    add_tokenizer(writer, shape.vocabulary)
     listed = list(matrices(shape))
     for name, rows, columns, _ in listed:
         writer.add_tensor_info(f"{name}.weight", (rows, columns), np.dtype(np.float16), rows * columns * 2)
@@ -105,7 +105,7 @@ def _normal(random: np.random.Generator, rows: int, columns: int, deviation: flo
     return made
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
+def add_tokenizer(writer: gguf.GGUFWriter, vocabulary: int) -> None:
     """Byte-level BPE: 256 bytes, one merge, and names that no text has."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
