@@ -102,7 +102,7 @@ class BlockTables:
 
     def _shareable_keys(self, sequence: Sequence) -> list[bytes]:
         """Of its full blocks, but for the last token's: that token has to be computed, to sample the next."""
-        if not self._shares:
+        if not self._shares or sequence.wants_scores:
             return []
         self._extend(sequence)
         return sequence.block_keys[: (len(sequence.token_ids) - 1) // BLOCK_TOKENS]

@@ -176,7 +176,9 @@ class EngineLoop:
             _log.log(level, "request %s fails at token %d: %s", sequence.id, len(sequence.token_ids), token.reason)
             self._end(sequence, FinishReason.ERROR, token.refusal or StepFailed(NO_TOKEN))
             return
+        scores: tuple[SampledToken, ...] = ()
         if sequence.last_token_s is None:
+            scores = tuple(sequence.scores)
             sequence.first_token_s = now_s
             first = first_token_of(sequence)
             assert first is not None
@@ -185,7 +187,8 @@ class EngineLoop:
             gaps_s.append(now_s - sequence.last_token_s)
         sequence.last_token_s = now_s
         num_cached = sequence.num_cached_tokens or 0
-        self._events.append((sequence.id, TokenEvent((token,), reason, output.is_complete, num_cached)))
+        event = TokenEvent((token,), reason, output.is_complete, num_cached, prompt_tokens=scores)
+        self._events.append((sequence.id, event))
         if reason is not None:
             self._finished.append(timings_of(sequence, reason, now_s))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from kernels.ops.sampling import SAMPLING_MARK
 from kernels.runtime.abi import BLOCK_TOKENS, NOT_FINITE, NOTHING_LEFT, SAMPLED, SAMPLING, STEP
 from kernels.runtime.executor import Executor
+from service.engine.constraint import MASK_WORD_TOKENS, mask_words
 from service.engine.logit_edits import LogitEdits
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, SampledToken
@@ -46,6 +47,7 @@ class ModelRunner:
         self._logit_rows = np.zeros(max_batch, np.int32)
         self._sampling = np.zeros(max_batch, SAMPLING)
         self._sampled = np.zeros(max_batch, SAMPLED)
+        self._scoring_masks = np.zeros((max_batch, mask_words(self._vocab_size)), np.uint32)
         self._step = np.zeros(1, STEP)
         for name in (
             "token_ids",
@@ -73,10 +75,14 @@ class ModelRunner:
             for index_in_chunk in range(chunk.num_logit_rows):
                 first = row - chunk.num_logit_rows
                 self._logit_rows[num_logit_rows] = first + index_in_chunk
-                position = chunk.start + chunk.num_tokens - len(chunk.drafts) + index_in_chunk
-                edits = self._fill_sampling(self._sampling[num_logit_rows], chunk.sequence, position)
-                if edits is not None and edits.has_constraint:
-                    constrained.append((num_logit_rows, edits))
+                drawn = index_in_chunk - chunk.num_scored
+                if drawn < 0:
+                    self._fill_scoring(num_logit_rows, chunk.sequence, chunk.start + index_in_chunk + 1)
+                else:
+                    position = chunk.start + chunk.num_tokens - len(chunk.drafts) + drawn
+                    edits = self._fill_sampling(self._sampling[num_logit_rows], chunk.sequence, position)
+                    if edits is not None and edits.has_constraint:
+                        constrained.append((num_logit_rows, edits))
                 num_logit_rows += 1
         step = self._step[0]
         step["num_tokens"], step["num_sequences"], step["num_logit_rows"] = row, len(plan.chunks), num_logit_rows
@@ -139,6 +145,18 @@ class ModelRunner:
         sequence.edits.update(sequence.token_ids)
         sequence.edits.write(record)
         return sequence.edits
+
+    def _fill_scoring(self, row: int, sequence: TokenSequence, position: int) -> None:
+        """The token that stands there is the only one to be drawn: its log probability is that of all tokens."""
+        token_id = sequence.token_ids[position]
+        mask = self._scoring_masks[row]
+        mask[:] = 0
+        mask[token_id // MASK_WORD_TOKENS] = 1 << token_id % MASK_WORD_TOKENS
+        record = self._sampling[row]
+        record["temperature"] = record["min_p"] = record["top_k"] = record["num_bias"] = record["num_seen"] = 0
+        record["top_p"] = record["typical_p"] = 1
+        record["num_top"] = sequence.sampling.prompt_logprobs or 0
+        record["mask"] = mask.ctypes.data
 
     def _token(self, sampled: npt.NDArray[np.void]) -> SampledToken | FailedRow:
         if sampled["finite"] == NOT_FINITE:

@@ -27,10 +27,12 @@ class Chunk:
     drafts: tuple[int, ...] = ()
     """Guesses at the tokens that follow its last one, computed with it: each has a row of logits, too, and what that
     yields counts as long as the guesses before were right. The last so many of `num_tokens`."""
+    num_scored: int = 0
+    """Its first rows, so many, get logits too: how likely the prompt's token after each of them was."""
 
     @property
     def num_logit_rows(self) -> int:
-        return 1 + len(self.drafts) if self.samples else 0
+        return self.num_scored + (1 + len(self.drafts) if self.samples else 0)
 
     @property
     def is_decode(self) -> bool:

@@ -45,6 +45,8 @@ class SamplingParams:
     stop_token_ids: frozenset[int] = frozenset()
     logprobs: int | None = None
     """Report the log probability of each token, and this many likeliest alternatives. None: neither."""
+    prompt_logprobs: int | None = None
+    """The same of the prompt's tokens, but for the first. None of them is then taken from the prefix cache."""
 
     def __post_init__(self) -> None:
         assert 0 <= self.temperature < math.inf, self.temperature
@@ -62,6 +64,7 @@ class SamplingParams:
         assert self.max_tokens is None or self.max_tokens >= 1, self.max_tokens
         assert self.min_tokens >= 0, self.min_tokens
         assert self.logprobs is None or self.logprobs >= 0, self.logprobs
+        assert self.prompt_logprobs is None or self.prompt_logprobs >= 0, self.prompt_logprobs
 
     @property
     def has_penalties(self) -> bool:
@@ -132,3 +135,5 @@ class TokenEvent:
     """Prompt tokens that were found in the KV cache."""
     error: GemmuleError | None = None
     """Why the engine ended it: set with ERROR, and with an ABORT that the caller did not ask for."""
+    prompt_tokens: tuple[SampledToken, ...] = ()
+    """With the first token, where the request wants `prompt_logprobs`: the prompt's, but for the first of them."""

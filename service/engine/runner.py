@@ -12,7 +12,8 @@ class Runner(Protocol):
         """Compute a step; called on the engine thread only.
 
         Returns one token for each row of logits, in the plan's order: one for a chunk that samples, one more for each
-        of its drafts, as if the drafts up to there had been the sequence's tokens. It depends on the sequence's tokens,
+        of its drafts, as if the drafts up to there had been the sequence's tokens; before these, for each row that is
+        scored, the prompt's own next token. It depends on the sequence's tokens,
         seed and sampling alone, never on the other chunks or on how the tokens were cut into chunks. A FailedRow ends
         its own sequence; an exception fails the requests of this plan and no others. What either leaves in their blocks
         is never read.

@@ -6,10 +6,9 @@ rules everything, the rank: first come first served, where a level of priority c
 waiting. Nobody starves: whoever comes late enough comes after.
 
 A sequence gets the blocks of all its tokens when it is admitted, those of a prefix that is cached as they are, and one
-more whenever decoding fills the last. When
-none is free, the running sequence of the highest rank gives all its blocks back and waits to be computed again
-(preemption by recompute; the runner guarantees the same tokens). The lowest rank can always take what it needs, and no
-request is accepted that could not run alone, so every step makes progress.
+more whenever decoding fills the last. When none is free, the running sequence of the highest rank gives all its blocks
+back and waits to be computed again (preemption by recompute; the runner guarantees the same tokens). The lowest rank
+can always take what it needs, and no request is accepted that could not run alone, so every step makes progress.
 """
 
 from bisect import insort
@@ -25,6 +24,7 @@ from service.engine.drafting import Drafting
 from service.engine.limits import SchedulerLimits
 from service.engine.output import Output
 from service.engine.plan import Chunk, StepPlan
+from service.engine.prefill_chunk import prefill_chunk, take_scores
 from service.engine.prefill_pace import PrefillPace
 from service.engine.request import FailedRow, FinishReason, Request, SampledToken
 from service.engine.sequence import Sequence
@@ -147,8 +147,9 @@ class Scheduler:
         prefilling = [s for s in self._running if not s.is_decoding]
         budget = self._prefill_budget(len(decoding), len(prefilling) + len(self._waiting))
         may_admit = True
-        slots = self._limits.max_batch - len(self._running)
-        for sequence in sorted([*prefilling, *self._waiting[:slots]], key=_rank):
+        candidates = sorted([*prefilling, *self._waiting[: self._limits.max_batch - len(self._running)]], key=_rank)
+        num_logit_rows = self._limits.max_batch - len(decoding) - len(candidates) + 1  # beyond one for each other
+        for sequence in candidates:
             if budget == 0:
                 break
             if not sequence.block_table:
@@ -160,10 +161,9 @@ class Scheduler:
                 if not may_admit:
                     continue
                 self._admit(sequence)
-            num_tokens = min(budget, sequence.num_uncomputed)
-            samples = num_tokens == sequence.num_uncomputed
-            chunks.append(Chunk(sequence, sequence.num_computed, num_tokens, samples))
-            budget -= num_tokens
+            chunks.append(prefill_chunk(sequence, budget, num_logit_rows))
+            num_logit_rows -= max(0, chunks[-1].num_logit_rows - 1)
+            budget -= chunks[-1].num_tokens
         assert chunks or not self.has_work, "there is work and nothing to do"
         return StepPlan(tuple(chunks), num_preempted)
 
@@ -261,7 +261,7 @@ class Scheduler:
     def _take_rows(self, chunk: Chunk, rows: Seq[SampledToken | FailedRow]) -> Iterator[Output]:
         """The first row counts; each further one as long as the draft it builds on was what came before."""
         sequence, num_right, reason, row = chunk.sequence, 0, None, None
-        for row, draft in zip_longest(rows, chunk.drafts):
+        for row, draft in zip_longest(take_scores(chunk, rows), chunk.drafts):
             output = self._take(sequence, row)
             yield output
             reason = output.finish_reason

@@ -4,7 +4,7 @@ from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
 from service.engine.logit_edits import LogitEdits
 from service.engine.prompt_lookup import PromptLookup
-from service.engine.request import Request, SamplingParams
+from service.engine.request import Request, SampledToken, SamplingParams
 
 
 class Sequence:
@@ -27,6 +27,7 @@ class Sequence:
         "rank",
         "request",
         "scheduled_s",
+        "scores",
         "seed",
         "token_ids",
     )
@@ -64,6 +65,8 @@ class Sequence:
         """Blocks of its table which others can find."""
         self.num_cached_tokens: int | None = None
         """Prompt tokens that were found computed when it was first admitted. None: it has not been."""
+        self.scores: list[SampledToken] = []
+        """Prompt tokens from the second on with their log probabilities, as far as these are wanted and known."""
         self.num_preemptions = 0
         # Times by the engine's clock, kept by the loop: first planned, first output token, latest output token.
         self.scheduled_s: float | None = None
@@ -83,6 +86,11 @@ class Sequence:
     @property
     def num_prompt_tokens(self) -> int:
         return len(self.request.prompt_ids)
+
+    @property
+    def wants_scores(self) -> bool:
+        """Log probabilities of its prompt are still to be computed: all of the prompt has to go through the model."""
+        return self.sampling.prompt_logprobs is not None and len(self.scores) < self.num_prompt_tokens - 1
 
     @property
     def num_output_tokens(self) -> int:

@@ -20,6 +20,7 @@ class TokenStream:
     def __init__(self, abort: Callable[[], None]) -> None:
         self._abort = abort
         self._tokens: list[SampledToken] = []
+        self._prompt_tokens: tuple[SampledToken, ...] = ()
         self._finish_reason: FinishReason | None = None
         self._is_complete = False
         self._num_cached_tokens = 0
@@ -32,6 +33,7 @@ class TokenStream:
         """From the client, on the event loop's thread."""
         assert self._finish_reason is None, "nothing follows a finish reason"
         self._tokens += event.tokens
+        self._prompt_tokens += event.prompt_tokens
         self._finish_reason = event.finish_reason
         self._is_complete = event.is_complete
         self._num_cached_tokens = event.num_cached_tokens
@@ -66,9 +68,15 @@ class TokenStream:
             raise StopAsyncIteration
         self._wake.clear()
         event = TokenEvent(
-            tuple(self._tokens), self._finish_reason, self._is_complete, self._num_cached_tokens, self._error
+            tuple(self._tokens),
+            self._finish_reason,
+            self._is_complete,
+            self._num_cached_tokens,
+            self._error,
+            self._prompt_tokens,
         )
         self._tokens.clear()
+        self._prompt_tokens = ()
         if self._finish_reason is not None:
             self.close()
         return event

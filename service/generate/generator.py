@@ -102,7 +102,7 @@ class Generator:
         constraint = None
         if request.output_format is not None:
             constraint = await asyncio.to_thread(self._grammars.constraint, request.output_format)
-        assembler = TextAssembler(self._tokenizer, sampling, request.stop, len(prompt_ids))
+        assembler = TextAssembler(self._tokenizer, sampling, request.stop, prompt_ids)
         try:
             stream = self._client.generate(
                 Request(
@@ -173,6 +173,7 @@ class Generation:
             token_ids=tuple(token_id for event in events for token_id in event.token_ids),
             cumulative_logprob=events[-1].cumulative_logprob,
             timings=events[-1].timings,
+            prompt_tokens=events[0].prompt_tokens,
         )
 
     def abort(self) -> None:

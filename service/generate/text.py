@@ -1,6 +1,7 @@
 """Sampled tokens in, text out: detokenised, ended by stop strings, counted. Knows no engine thread and no HTTP."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from service.engine.request import FinishReason, SampledToken, SamplingParams, TokenEvent
@@ -14,7 +15,8 @@ class TokenLogprob:
 
     id: int
     bytes: bytes
-    logprob: float
+    logprob: float | None
+    """None: of a prompt's first token, before which there is nothing."""
     top: tuple["TokenLogprob", ...] = ()
     is_hidden: bool = False
     """A special token (one that ends a text, say, where that was to be ignored): its bytes are no part of the text."""
@@ -60,19 +62,24 @@ class TextEvent:
     """Of all tokens up to here."""
     timings: Timings | None = field(default=None, compare=False)
     """In the last one."""
+    prompt_tokens: tuple[TokenLogprob, ...] = ()
+    """In the first one, if the request wants its prompt's log probabilities."""
 
 
 class TextAssembler:
     """The text of one request."""
 
     def __init__(
-        self, tokenizer: Tokenizer, sampling: SamplingParams, stops: tuple[str, ...], num_prompt_tokens: int
+        self, tokenizer: Tokenizer, sampling: SamplingParams, stops: tuple[str, ...], prompt_ids: Sequence[int]
     ) -> None:
         self._tokenizer = tokenizer
         self._sampling = sampling
         self._detokenizer = Detokenizer(tokenizer)
         self._stop_strings = StopStrings(stops)
-        self._num_prompt_tokens = num_prompt_tokens
+        self._num_prompt_tokens = len(prompt_ids)
+        self._prompt_tokens: tuple[TokenLogprob, ...] = ()
+        """Not yet told of, but for the first."""
+        self._first_id = prompt_ids[0]
         self._num_tokens = 0
         self._cumulative_logprob = 0.0
         self._token_ids: list[int] = []
@@ -89,6 +96,7 @@ class TextAssembler:
         """None: nothing can be said yet. One with a finish reason is the last, whatever the engine goes on to say."""
         reason = event.finish_reason
         tokens = event.tokens
+        self._prompt_tokens += self._prompt(event.prompt_tokens)
         pieces = []
         for index, token in enumerate(tokens):
             self._num_tokens += 1
@@ -109,8 +117,18 @@ class TextAssembler:
             return None
         token_ids = tuple(self._token_ids)
         self._token_ids.clear()
+        prompt_tokens, self._prompt_tokens = self._prompt_tokens, ()
         usage = Usage(self._num_prompt_tokens, self._num_tokens, event.num_cached_tokens)
-        return TextEvent(text, released, reason, usage, token_ids, self._cumulative_logprob)
+        return TextEvent(
+            text, released, reason, usage, token_ids, self._cumulative_logprob, prompt_tokens=prompt_tokens
+        )
+
+    def _prompt(self, tokens: Sequence[SampledToken]) -> tuple[TokenLogprob, ...]:
+        """They come all at once, but for the first one."""
+        if self._sampling.prompt_logprobs is None or (not tokens and self._num_tokens):
+            return ()
+        first = TokenLogprob(self._first_id, self._tokenizer.token_bytes(self._first_id), None)
+        return (first, *map(self._logprob, tokens))
 
     def _take(self, token: SampledToken) -> str:
         text = self._detokenizer.push(token.id)

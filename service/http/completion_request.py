@@ -1,8 +1,9 @@
 """The body of POST /v1/completions: OpenAI's names. Knows no tokenizer: an id's range is checked further down."""
 
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from service.engine.request import SamplingParams
 from service.errors import BadRequest, Unsupported
@@ -55,21 +56,19 @@ class CompletionRequest(SamplingFields):
         description="A string, a list of strings, a list of token ids, or a list of such lists."
     )
     max_tokens: int | None = Field(
-        None, le=MAX_COUNT, description=f"Tokens to generate; {DEFAULT_MAX_TOKENS} if not given."
+        None,
+        ge=0,
+        le=MAX_COUNT,
+        description=f"Tokens to generate; {DEFAULT_MAX_TOKENS} if not given, 0 only with echo.",
     )
     logprobs: int | None = Field(None, ge=0, le=20, description="Log probabilities, and this many alternatives each.")
 
     best_of: int | None = Field(
         None, ge=1, le=MAX_SAMPLES, description="Make this many, send the n likeliest; not streamed."
     )
-    echo: bool | None = Field(None, description="Send the prompt before its completion.")
-
-    @field_validator("max_tokens")
-    @classmethod
-    def _at_least_one(cls, value: int | None) -> int | None:
-        if value is not None and value < 1:
-            raise ValueError(f"must be at least 1, not {value}: a completion of no tokens says nothing")
-        return value
+    echo: bool | None = Field(
+        None, description="Send the prompt before its completion; with logprobs, those of its tokens too."
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> "CompletionRequest":
@@ -78,12 +77,16 @@ class CompletionRequest(SamplingFields):
                 raise BadRequest(f"'best_of' is {self.best_of}, less than 'n': {self.num_choices}", param="best_of")
             if self.stream and self.best_of > self.num_choices:
                 raise Unsupported("'best_of' more than 'n' cannot be streamed: the best is known last", param="best_of")
-        if self.echo and self.logprobs is not None:
-            raise Unsupported("'echo' with 'logprobs' is not supported: a prompt's are not computed", param="logprobs")
+        if self.max_tokens == 0 and not self.echo:
+            raise BadRequest(
+                "'max_tokens' is 0: a completion of no tokens says nothing without 'echo'", param="max_tokens"
+            )
         num_outputs = len(self.prompt) * (self.best_of or self.num_choices)
         if num_outputs > MAX_SAMPLES:
             raise BadRequest(f"at most {MAX_SAMPLES} outputs in one request, not {num_outputs}", param="n")
         return self
 
     def sampling_params(self) -> SamplingParams:
-        return self.sampling(DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens, self.logprobs)
+        max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
+        sampling = self.sampling(max(1, max_tokens), self.logprobs)
+        return replace(sampling, prompt_logprobs=self.logprobs) if self.echo else sampling

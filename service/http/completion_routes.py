@@ -38,6 +38,7 @@ async def complete(request: Request, body: Body) -> Response:
         logprobs=body.logprobs,
         echoes=echoes,
         with_token_ids=bool(body.return_token_ids),
+        keeps_output=body.max_tokens != 0,
     )
     return await respond(
         request,

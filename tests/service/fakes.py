@@ -90,7 +90,10 @@ class FakeRunner:
         for chunk in plan.chunks:
             digests = self._compute(chunk)
             for index, digest in enumerate(digests[len(digests) - chunk.num_logit_rows :]):
-                sampled.append(self._sample(chunk, index, digest))
+                if index < chunk.num_scored:
+                    sampled.append(self._score(chunk.sequence.token_ids[chunk.start + index + 1], chunk))
+                else:
+                    sampled.append(self._sample(chunk, index - chunk.num_scored, digest))
         return sampled
 
     def expected_tokens(self, request: Request, num_tokens: int) -> list[int]:
@@ -127,6 +130,11 @@ class FakeRunner:
         others = (other for other in range(VOCAB_SIZE) if other != token_id)
         best = [token_id, *others][: sequence.sampling.logprobs or 0]
         return SampledToken(token_id, -0.5, tuple((other, -0.5 - rank) for rank, other in enumerate(best)))
+
+    def _score(self, token_id: int, chunk: Chunk) -> SampledToken:
+        """-token / 256, and as many others."""
+        best = range(chunk.sequence.sampling.prompt_logprobs or 0)
+        return SampledToken(token_id, -token_id / 256, tuple((other, -0.1) for other in best))
 
     def _draw(self, digest: int, sampling: SamplingParams, seed: int) -> int:
         salt = zlib.crc32(b"" if sampling.temperature == 0 else seed.to_bytes(8, "little"), digest)

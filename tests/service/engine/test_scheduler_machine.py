@@ -65,6 +65,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         waited_s=st.floats(0, 30),
         num_common=st.integers(0, 150),
         salt=st.sampled_from(["", "a"]),
+        prompt_logprobs=st.sampled_from([None, None, 0, 2]),
     )
     def add(
         self,
@@ -75,6 +76,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         waited_s: float,
         num_common: int,
         salt: str,
+        prompt_logprobs: int | None,
     ) -> None:
         self.num_added += 1
         self.now_s += waited_s
@@ -85,7 +87,9 @@ class SchedulerMachine(RuleBasedStateMachine):
                 (position + (self.num_added * 7 if position >= num_common else 0)) % 256
                 for position in range(num_prompt)
             ),
-            sampling=SamplingParams(temperature=temperature, max_tokens=max_tokens, seed=self.num_added),
+            sampling=SamplingParams(
+                temperature=temperature, max_tokens=max_tokens, seed=self.num_added, prompt_logprobs=prompt_logprobs
+            ),
             arrival_s=self.now_s,
             priority=priority,
             cache_salt=salt,
@@ -200,6 +204,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         request = self.open[output.sequence.id]
         heard = self.heard[request.id]
         heard.append(output.token.id)
+        scored = () if request.sampling.prompt_logprobs is None else request.prompt_ids[1:]
+        assert tuple(score.id for score in output.sequence.scores) == scored, "a prompt is scored once, and whole"
         assert len(heard) <= output.sequence.max_tokens
         assert len(request.prompt_ids) + len(heard) <= self.engine.max_context
         if output.finish_reason is not None:

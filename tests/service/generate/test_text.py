@@ -14,7 +14,7 @@ TOKENIZER = FakeTokenizer()
 
 def assembler(*stops: str, logprobs: int | None = None, min_tokens: int = 0) -> TextAssembler:
     sampling = SamplingParams(logprobs=logprobs, min_tokens=min_tokens)
-    return TextAssembler(TOKENIZER, sampling, stops, num_prompt_tokens=7)  # type: ignore[arg-type]
+    return TextAssembler(TOKENIZER, sampling, stops, prompt_ids=b"1234567")  # type: ignore[arg-type]
 
 
 def event(ids: Sequence[int], reason: FinishReason | None = None) -> TokenEvent:

@@ -224,6 +224,43 @@ async def test_logprobs_0_gives_no_alternatives() -> None:
     assert body["choices"][0]["logprobs"]["top_logprobs"] is None
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_echo_with_logprobs_has_those_of_the_prompt(stream: bool) -> None:
+    request = {"prompt": "aé!", "echo": True, "logprobs": 1, "stream": stream}
+    async with api(FakeRunner(script="ñx".encode()), max_batch=3) as client:
+        response = await client.post(PATH, json=request)
+        (choice, *more) = [body["choices"][0] for body in (events_of(response) if stream else [response.json()])]
+        for chunk in more:
+            choice["text"] += chunk["text"]
+            for name, values in chunk["logprobs"].items():
+                choice["logprobs"][name] += values
+        plain = (await client.post(PATH, json=request | {"echo": False, "stream": False})).json()["choices"][0]
+    assert choice["text"] == "aé!ñx"
+    logprobs = choice["logprobs"]
+    assert logprobs["tokens"][:5] == ["<|bos|>", "a", "bytes:\\xc3", "bytes:\\xa9", "!"]
+    assert logprobs["token_logprobs"][:5] == [None, *(-byte / 256 for byte in "aé!".encode())]
+    assert logprobs["top_logprobs"][:2] == [None, {"\x00": -0.1, "a": -ord("a") / 256}]
+    assert logprobs["text_offset"] == [0, 0, 1, 1, 2, *(3 + offset for offset in plain["logprobs"]["text_offset"])]
+    for name in ("tokens", "token_logprobs", "top_logprobs"):
+        assert logprobs[name][5:] == plain["logprobs"][name]
+
+
+async def test_echo_alone_of_several_prompts() -> None:
+    """As evaluation harnesses ask: the prompts are scored, and nothing is added to them."""
+    request = {"prompt": [[*b"abc"], [ord("d")]], "echo": True, "logprobs": 0, "max_tokens": 0}
+    async with api(FakeRunner()) as client:
+        body = (await client.post(PATH, json=request)).json()
+        message = check_error(
+            await client.post(PATH, json=request | {"echo": False}), 400, code="invalid_request", param="max_tokens"
+        )
+    assert "echo" in message
+    assert [choice["text"] for choice in body["choices"]] == ["abc", "d"]
+    assert [choice["finish_reason"] for choice in body["choices"]] == ["length", "length"]
+    assert body["choices"][0]["logprobs"]["token_logprobs"] == [None, -98 / 256, -99 / 256]
+    assert body["choices"][1]["logprobs"]["token_logprobs"] == [None]
+    assert body["usage"]["completion_tokens"] == 0
+
+
 async def test_characters_are_never_split_between_chunks() -> None:
     text = "añ→🌱"
     async with api(FakeRunner(script=text.encode())) as client:

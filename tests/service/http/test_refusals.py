@@ -51,7 +51,7 @@ async def test_bodies_that_are_no_json_object(path: str, body: bytes) -> None:
         ({"logit_bias": {"1": 101}}, "invalid_request", "logit_bias[1]"),
         ({"n": 3, "best_of": 2}, "invalid_request", "best_of"),
         ({"prompt": ["a", "b"], "n": 65}, "invalid_request", "n"),
-        ({"echo": True, "logprobs": 1}, "unsupported_parameter", "logprobs"),
+        ({"echo": True, "max_tokens": -1}, "invalid_request", "max_tokens"),
         ({"allowed_token_ids": []}, "invalid_request", "allowed_token_ids"),
         ({"bad_words": [""]}, "invalid_request", "bad_words[0]"),
         ({"priority": 101}, "invalid_request", "priority"),
