@@ -19,7 +19,7 @@ def prefill_chunk(sequence: Sequence, num_tokens: int, num_logit_rows: int) -> C
 
 def take_scores(chunk: Chunk, rows: Seq[SampledToken | FailedRow]) -> Seq[SampledToken | FailedRow]:
     """The sequence gets its scores; returns the rows that yield tokens, or the score that failed and so ends it."""
-    if chunk.start == 0:
+    if chunk.start == 0 and chunk.num_scored:
         chunk.sequence.scores.clear()  # it was preempted, and begins again
     for row in rows[: chunk.num_scored]:
         if isinstance(row, FailedRow):

@@ -8,6 +8,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+LINGER_S = 2.0
+"""What a client gets to read its answer before the connection is closed within its body."""
 HEAD_S = 10.0
 """From the connection, or from the first byte of a further request, to the end of its head."""
 
@@ -32,6 +34,11 @@ class BoundedConnection(H11Protocol):
         elif self._head_timer is None and not self.transport.is_closing():
             self._head_timer = self.loop.call_later(HEAD_S, self._give_up)
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self.loop.call_later(LINGER_S, self._stop_reading)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_head_timer()
         super().connection_lost(exc)
@@ -40,6 +47,12 @@ class BoundedConnection(H11Protocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _stop_reading(self) -> None:
+        """A request has its answer (a refusal, as a rule), and its body goes on and on."""
+        answered = self.cycle is not None and self.cycle.response_complete
+        if answered and self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self.transport.close()
 
     def _give_up(self) -> None:
         self._head_timer = None

@@ -29,6 +29,8 @@ FAREWELL_S = 3.0
 """What a call that is over for the engine gets to reach its client."""
 
 OPTIONS = (
+    # Who connects and says nothing is let go of.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # A second server on the port is an error, not a share of the calls.
     ("grpc.so_reuseport", 0),
     # Load balancers drop what is silent for a minute or more; a long prefill is silent.
@@ -67,7 +69,11 @@ async def answering(
 ) -> AsyncIterator[str]:
     """Calls are answered inside the block; yields host:port. At its end the last ones are written. StartupError."""
     server = grpc.aio.server(
-        options=[*OPTIONS, ("grpc.max_receive_message_length", limits.max_body)],
+        options=[
+            *OPTIONS,
+            ("grpc.max_receive_message_length", limits.max_body),
+            ("grpc.max_allowed_incoming_connections", limits.max_calls),
+        ],
         maximum_concurrent_rpcs=limits.max_calls,
     )
     faces = {
