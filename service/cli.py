@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kernels.errors import KernelsError
+from service.cache_commands import cache_app
 from service.errors import GemmuleError
 from service.flags import Cache, settings_from
 from service.kernel_commands import kernels_app
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(kernels_app, name="kernels")
+app.add_typer(cache_app, name="cache")
 app.command()(trace)
 app.command()(top)
 app.command()(bench)
@@ -125,6 +127,18 @@ def serve(
     ] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
     cache: Cache = None,
+    packed_cache: Annotated[
+        str | None,
+        typer.Option(help="Most bytes of packed weights to keep in the cache folder, e.g. 20GiB; 0 keeps none."),
+    ] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="The same as --packed-cache 0.")] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="mapped or copied: use kept weights in the file that all processes share, or in a copy in huge pages "
+            "of this one."
+        ),
+    ] = None,
     api_key: Annotated[
         str | None, typer.Option(help="API keys, separated by commas; without any, everybody may call.")
     ] = None,
@@ -159,6 +173,8 @@ def serve(
 ) -> int:
     """Serve a model over HTTP and gRPC. Every flag is also a GEMMULE_* variable; flags win."""
     flags = dict(locals())
+    if flags.pop("no_cache"):
+        flags["packed_cache"] = 0
     settings = settings_from(flags)
     from service.app import serve as run
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kernels.attention.variants import AttentionVariant, select_attention
+from kernels.checksum import Checksum
 from kernels.cpu import CPU, detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.errors import KernelsError
+from kernels.jit.folder import cache_folder
 from kernels.jit.library import KernelLibrary
 from kernels.jit.numba_setup import cache_hits, compile_events
 from kernels.ladder import UnknownRung, rungs_for
@@ -43,7 +45,9 @@ from service.model.kv_cache import KVCache, make_kv_cache
 from service.model.memory import check_weights_fit
 from service.model.report import describe
 from service.model.tensors import TensorSource
+from service.model.weight_memory import Keeping, WeightMemory
 from service.model.weights import WeightPlanner, Weights
+from service.packed.folder import PACKED, Outcome
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
 
@@ -76,6 +80,8 @@ class GemmuleModel:
     """Seconds by stage of the start."""
     peaks: Peaks | None
     """The machine's roofs, if they were measured."""
+    packed_cache: Outcome
+    """Where the packed weights came from."""
 
     @property
     def max_context(self) -> int:
@@ -141,6 +147,7 @@ class GemmuleModel:
             limits=self.limits,
             load_s=self.load_s,
             peaks=self.peaks,
+            packed_cache=self.packed_cache.value,
         )
 
     def close(self) -> None:
@@ -182,8 +189,11 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
         decoder = Decoder(config, fields_of(file.metadata), TensorSource(file), planner, limits)
         with watch.stage("choose"):
             write_down(decoder)
+        digest = Checksum(library, rungs[0])
+        keeping = Keeping(cache_folder() / PACKED, settings.packed_cache, settings.weights == "copied")
+        memory = WeightMemory(file, model_name(path), cpu.name, keeping, digest, limits.num_threads)
         with watch.stage("pack"):
-            weights = decoder.pack()
+            weights = decoder.pack(memory)
         for fault in self_test.faults:
             log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
@@ -220,6 +230,7 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
         faults=self_test.faults,
         load_s=watch.seconds,
         peaks=peaks,
+        packed_cache=memory.outcome,
     )
 
 

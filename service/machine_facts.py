@@ -53,6 +53,7 @@ def machine_facts(
     limits: StepLimits,
     load_s: dict[str, float],
     peaks: Peaks | None,
+    packed_cache: str,
 ) -> MachineFacts:
     """`slots`: of the program, what its ops are charged to."""
     choices = {packed.matrix.choice for packed in weights.matrices()}
@@ -65,6 +66,7 @@ def machine_facts(
         num_threads=limits.num_threads,
         kernels=tuple(kernels),
         load_s=load_s,
+        packed_cache=packed_cache,
         weight_bytes=weights.packed_bytes,
         kv_bytes=kv.layout.num_bytes,
         kv_block_tokens=BLOCK_TOKENS,

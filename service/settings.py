@@ -78,6 +78,14 @@ class Settings(BaseSettings):
     cache: Path | None = Field(
         default=None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule)."
     )
+    packed_cache: ByteSize = Field(
+        default=ByteSize(64 << 30),
+        description="Most bytes of packed weights to keep in the cache folder, e.g. 20GiB; 0 keeps none.",
+    )
+    weights: Literal["mapped", "copied"] = Field(
+        default="mapped",
+        description="Use kept weights in the file that all processes share, or in a copy in huge pages of this one.",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="API keys, separated by commas; without any, everybody may call."
     )

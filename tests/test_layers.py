@@ -15,6 +15,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 LAYERS = (
     ("service.cli",),
     (
+        "service.cache_commands",
         "service.kernel_commands",
         "service.model_commands",
         "service.observe_commands",
@@ -22,6 +23,7 @@ LAYERS = (
     (
         "service.app",
         "service.bench",
+        "service.cache_list",
         "service.explain_steps",
         "service.kernel_assembly",
         "service.kernel_bench",
@@ -39,6 +41,7 @@ LAYERS = (
     ("service.flags",),
     (
         "service.gguf",
+        "service.packed",
         "service.settings",
         "service.logs",
         "service.request_context",
@@ -50,7 +53,7 @@ LAYERS = (
     ("kernels.attention", "kernels.matmul", "kernels.ops", "kernels.peaks"),
     ("kernels.registry", "kernels.select", "kernels.self_test"),
     ("kernels.families",),
-    ("kernels.pieces", "kernels.quant", "kernels.runtime"),
+    ("kernels.checksum", "kernels.pieces", "kernels.quant", "kernels.runtime"),
     ("kernels.jit",),
     ("kernels.ladder", "kernels.naming"),
     ("kernels.cpu",),

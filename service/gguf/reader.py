@@ -6,6 +6,7 @@ Format: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3, little-en
 
 import math
 import mmap
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -62,10 +63,26 @@ class TensorInfo:
         return self.type.row_bytes(self.row_elements)
 
 
+@dataclass(frozen=True, slots=True)
+class MappedPart:
+    """One file of a model. `header_bytes`: up to the end of the tensor table. `modified_ns`: Unix time."""
+
+    mapping: mmap.mmap
+    modified_ns: int
+    header_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        return len(self.mapping)
+
+    def header(self) -> memoryview:
+        return memoryview(self.mapping)[: self.header_bytes]
+
+
 class GGUFFile:
     """An open model. Views from `data` keep the mapping alive, `close` only forgets it: nothing can dangle.
 
-    `path`, `version` and `metadata` are those of the first part, `mappings` has one for each.
+    `path`, `version` and `metadata` are those of the first part, `parts` has one for each.
     """
 
     def __init__(
@@ -74,25 +91,33 @@ class GGUFFile:
         version: int,
         metadata: Metadata,
         tensors: Mapping[str, TensorInfo],
-        mappings: Sequence[mmap.mmap],
+        parts: Sequence[MappedPart],
     ) -> None:
         self.path = path
         self.version = version
         self.metadata = metadata
         self.tensors = tensors
-        self._mappings: Sequence[mmap.mmap] = mappings
+        self.parts: Sequence[MappedPart] = parts
 
     def data(self, name: str) -> npt.NDArray[np.uint8]:
         """The raw rows of a tensor, without a copy -> u8[num_rows, row_bytes], read-only."""
         tensor = self.tensors.get(name)
         if tensor is None:
             raise ModelFileError(f"{self.path.name}: there is no tensor {quoted(name)} among its {len(self.tensors)}")
-        assert self._mappings, "the file is closed"
-        raw = np.frombuffer(self._mappings[tensor.part], np.uint8, tensor.num_bytes, tensor.offset)
+        assert self.parts, "the file is closed"
+        raw = np.frombuffer(self.parts[tensor.part].mapping, np.uint8, tensor.num_bytes, tensor.offset)
         return raw.reshape(tensor.num_rows, tensor.row_bytes)
 
+    def forget_rows(self, tensor: TensorInfo, first: int, end: int) -> None:
+        """These rows will not be read soon: their whole pages need not stay resident. Reading them still works."""
+        assert self.parts, "the file is closed"
+        start = -(-(tensor.offset + first * tensor.row_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
+        stop = (tensor.offset + end * tensor.row_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if stop > start and hasattr(mmap, "MADV_DONTNEED"):
+            self.parts[tensor.part].mapping.madvise(mmap.MADV_DONTNEED, start, stop - start)
+
     def close(self) -> None:
-        self._mappings = ()
+        self.parts = ()
 
     def __enter__(self) -> "GGUFFile":
         return self
@@ -116,12 +141,13 @@ def open_gguf(path: str | Path) -> GGUFFile:
 
 
 def _open_file(path: Path, part: int) -> GGUFFile:
-    cursor = Cursor(_map(path), path.name)
+    mapping, modified_ns = _map(path)
+    cursor = Cursor(mapping, path.name)
     version, num_tensors, num_pairs = _header(cursor)
     metadata = scan_metadata(cursor, num_pairs)
     row_types = read_row_types(metadata, path.name)
     tensors = _tensor_table(cursor, num_tensors, _alignment(cursor, metadata), part, row_types)
-    return GGUFFile(path, version, metadata, tensors, [cursor.buffer])
+    return GGUFFile(path, version, metadata, tensors, [MappedPart(mapping, modified_ns, cursor.position)])
 
 
 def _open_part(path: Path, expected: Part) -> GGUFFile:
@@ -149,14 +175,15 @@ def _join(parts: Sequence[GGUFFile]) -> GGUFFile:
         raise ModelFileError(
             f"{first.path.name}: {quoted(str(claimed))} tensors are claimed; its {len(parts)} parts have {len(tensors)}"
         )
-    mappings = [mapping for file in parts for mapping in file._mappings]
-    return GGUFFile(first.path, first.version, first.metadata, tensors, mappings)
+    mapped = [part for file in parts for part in file.parts]
+    return GGUFFile(first.path, first.version, first.metadata, tensors, mapped)
 
 
-def _map(path: Path) -> mmap.mmap:
+def _map(path: Path) -> tuple[mmap.mmap, int]:
+    """Also when it was last changed."""
     try:
         with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), os.fstat(file.fileno()).st_mtime_ns
     except ValueError:
         raise ModelFileError(f"{path.name}: the file is empty; a GGUF file begins with {MAGIC!r}") from None
     except OSError as error:

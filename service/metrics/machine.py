@@ -28,6 +28,8 @@ class MachineFacts:
     kernels: tuple[ChosenKernel, ...]
     load_s: Mapping[str, float]
     """Seconds by stage of the start."""
+    packed_cache: str
+    """hit, miss, off or failed."""
     weight_bytes: int
     """Packed."""
     kv_bytes: int
@@ -72,6 +74,11 @@ def _families(facts: MachineFacts) -> Iterable[Metric]:
     for stage, seconds in facts.load_s.items():
         load.add_metric((stage,), seconds)
     yield load
+    yield _info(
+        "gemmule_packed_cache_info",
+        "Whether the packed weights were found in the cache folder: hit, miss (packed and kept), off, failed.",
+        {"result": facts.packed_cache},
+    )
     yield GaugeMetricFamily("gemmule_weights_bytes", "Packed weights.", value=facts.weight_bytes)
     yield GaugeMetricFamily("gemmule_kv_capacity_bytes", "The KV cache as a whole.", value=facts.kv_bytes)
     yield GaugeMetricFamily("gemmule_kv_block_tokens", "Tokens in a KV block.", value=facts.kv_block_tokens)

@@ -28,6 +28,7 @@ from service.gguf.reader import TensorInfo
 from service.model.config import ModelConfig, StepLimits
 from service.model.fields import ArchitectureFields
 from service.model.kv_cache import KVCache
+from service.model.packing import Provide
 from service.model.rope import rope_table
 from service.model.tensors import Floats, TensorSource
 from service.model.weights import WeightPlanner, Weights
@@ -204,11 +205,11 @@ class Decoder:
 
     # -- what comes of them
 
-    def pack(self) -> Weights:
-        """Refuses a file with tensors that no word asked for, then packs those of the matmuls."""
+    def pack(self, provide: Provide) -> Weights:
+        """Refuses a file with tensors that no word asked for, then has those of the matmuls packed."""
         assert self._embedding is not None, "nothing was embedded"
         self._tensors.refuse_unused(self.fields.architecture, self.config.num_layers)
-        return self._planner.pack(self._embedding)
+        return self._planner.pack(self._embedding, provide)
 
     def build(self, weights: Weights, kv: KVCache, attention: AttentionVariant, library: KernelLibrary) -> Program:
         limits, builder = self._limits, self._builder

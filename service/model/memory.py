@@ -31,22 +31,3 @@ def anonymous(num_bytes: int) -> npt.NDArray[np.uint8]:
         with contextlib.suppress(OSError):
             mapping.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(mapping, np.uint8, num_bytes)
-
-
-class Arena:
-    """Arrays of known total size, one after the other, each on a cache line of its own."""
-
-    ALIGNMENT = 64
-
-    def __init__(self, sizes: list[int]) -> None:
-        self._memory = anonymous(sum(self._room(size) for size in sizes))
-        self._end = 0
-
-    @classmethod
-    def _room(cls, num_bytes: int) -> int:
-        return -(-num_bytes // cls.ALIGNMENT) * cls.ALIGNMENT
-
-    def take(self, num_bytes: int) -> npt.NDArray[np.uint8]:
-        start, self._end = self._end, self._end + self._room(num_bytes)
-        assert self._end <= self._memory.size, "the arena was made for less"
-        return self._memory[start : start + num_bytes]

@@ -17,36 +17,8 @@ from kernels.registry import UnsupportedType, family_for
 from kernels.select import Check, MatmulChoice, choose_together, unchecked
 from service.errors import ModelFileError
 from service.gguf.reader import GGUFFile, TensorInfo
-from service.model.memory import Arena
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Weights f32[n, k] to be packed; `tensors` follow each other along n, from `column` on in the op's output."""
-
-    tensors: tuple[TensorInfo, ...]
-    choice: MatmulChoice
-    column: int
-
-    @property
-    def n(self) -> int:
-        return sum(tensor.num_rows for tensor in self.tensors)
-
-    @property
-    def k(self) -> int:
-        return self.tensors[0].row_elements
-
-    @property
-    def num_panels(self) -> int:
-        return -(-self.n // self.choice.rhs.nr)
-
-    @property
-    def packed_bytes(self) -> int:
-        return self.num_panels * self.choice.rhs.panel_bytes(self.k)
-
-    @property
-    def source_bytes(self) -> int:
-        return sum(tensor.num_bytes for tensor in self.tensors)
+from service.model.matrix import Matrix
+from service.model.packing import Packing, Provide
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +104,14 @@ class WeightPlanner:
                     sizes.append(num_panels * variant.lhs.panel_bytes(matrix.k))
         return max(sizes)
 
-    def pack(self, embedding: TensorInfo) -> Weights:
-        arena = Arena([matrix.packed_bytes for planned in self.planned for matrix in planned.matrices])
+    def pack(self, embedding: TensorInfo, provide: Provide) -> Weights:
+        packing = Packing(self._file, [matrix for planned in self.planned for matrix in planned.matrices])
+        memory = provide(packing)
+        packed = iter([PackedMatrix(placed.matrix, memory[placed.offset : placed.end]) for placed in packing.placed])
         matmuls = tuple(
-            PackedMatmul(planned.op, tuple(self._pack(matrix, arena) for matrix in planned.matrices))
-            for planned in self.planned
+            PackedMatmul(planned.op, tuple(next(packed) for _ in planned.matrices)) for planned in self.planned
         )
         return Weights(embedding, self._file.data(embedding.name), matmuls)
-
-    def _pack(self, matrix: Matrix, arena: Arena) -> PackedMatrix:
-        rows = [self._file.data(tensor.name) for tensor in matrix.tensors]
-        data = arena.take(matrix.packed_bytes)
-        raw = rows[0] if len(rows) == 1 else np.concatenate(rows)
-        data[:] = matrix.choice.rhs.pack(raw).reshape(-1)
-        return PackedMatrix(matrix, data)
 
     def _choose(self, tensors: Sequence[TensorInfo]) -> tuple[MatmulChoice, ...]:
         """One choice for each, all of which read the same activations."""

@@ -78,6 +78,7 @@ class FakeModel:
             num_threads=1,
             kernels=(),
             load_s={},
+            packed_cache="off",
             weight_bytes=0,
             kv_bytes=0,
             kv_block_tokens=32,

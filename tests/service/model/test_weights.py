@@ -19,6 +19,7 @@ from service.model.architectures import architecture_of
 from service.model.config import StepLimits, fields_of, read_config
 from service.model.decoder import Decoder
 from service.model.tensors import TensorSource
+from service.model.weight_memory import in_memory
 from service.model.weights import WeightPlanner, Weights
 from tests.service.model.patched_gguf import patched, renamed, shaped, typed, value
 
@@ -33,7 +34,7 @@ def load(path: Path, isa: str | None = None) -> Weights:
         planner = WeightPlanner(file, detect_cpu(), isa)
         decoder = Decoder(read_config(file.metadata), fields_of(file.metadata), TensorSource(file), planner, limits)
         architecture_of(file.metadata)(decoder)
-        return decoder.pack()
+        return decoder.pack(in_memory)
 
 
 def refusal(path: Path) -> str:
