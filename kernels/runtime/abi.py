@@ -97,15 +97,25 @@ SAMPLING: Final[Record] = np.dtype(
             "temperature", "top_p", "min_p", "top_k", "num_top", "num_bias", "seed", "position",
             "bias_ids", "bias_values", "mask", "seen_ids", "seen_counts", "num_seen",
             "repetition_penalty", "presence_penalty", "frequency_penalty", "typical_p",
+            "history", "num_history", "dry_allowed_length", "dry_multiplier", "dry_base",
+            "xtc_probability", "xtc_threshold", "is_mirostat", "mirostat_mu",
         ],
-        "formats": ["f4", "f4", "f4", "i4", "i4", "i4", "i8", "i8", "i8", "i8", "i8", "i8", "i8", "i4", *["f4"] * 4],
+        "formats": [
+            "f4", "f4", "f4", "i4", "i4", "i4", "i8", "i8", "i8", "i8", "i8", "i8", "i8", "i4", *["f4"] * 4,
+            "i8", "i4", "i4", "f4", "f4", "f4", "f4", "i4", "f4",
+        ],
         # temperature 0: greedy. top_k 0, top_p 1, min_p 0, typical_p 0 or 1: off. num_top: how many top logprobs are
         # wanted (<= 20). seed, position: key of the draw. bias_ids i32[num_bias], bias_values f32[num_bias]: added to
         # the logits (-inf bans a token). mask: address of u32[ceil(V/32)], bit set = token allowed; 0 = none.
         # seen_ids i32[num_seen], seen_counts i32[num_seen]: what the penalties punish, each token once; the count is
-        # how often it is in the output, 0 if it is in the prompt alone.
-        "offsets": [0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 84, 88, 92, 96],
-        "itemsize": 128,
+        # how often it is in the output, 0 if it is in the prompt alone. history i32[num_history]: what DRY looks
+        # through, see kernels.ops.sampling.repeats; 0 = off. xtc_probability 0: off. is_mirostat 1: mirostat_mu, in
+        # bits, stands for all filters.
+        "offsets": [
+            0, 4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 72, 80, 84, 88, 92, 96,
+            104, 112, 116, 120, 124, 128, 132, 136, 140,
+        ],
+        "itemsize": 192,
     }
 )  # fmt: skip
 
@@ -113,14 +123,15 @@ NOT_FINITE: Final = 0
 NOTHING_LEFT: Final = -1
 SAMPLED: Final[Record] = np.dtype(
     {
-        "names": ["token", "num_top", "logprob", "finite", "top_ids", "top_logprobs"],
+        "names": ["token", "num_top", "logprob", "finite", "top_ids", "top_logprobs", "surprise"],
         "formats": [
             "i4", "i4", "f4", "i4",
-            np.dtype(("i4", (MAX_TOP_LOGPROBS,))), np.dtype(("f4", (MAX_TOP_LOGPROBS,))),
+            np.dtype(("i4", (MAX_TOP_LOGPROBS,))), np.dtype(("f4", (MAX_TOP_LOGPROBS,))), "f4",
         ],
         # logprob and top_*: of the unmodified distribution. finite: 1, or NOT_FINITE if a logit of the row was NaN or
-        # infinite, or NOTHING_LEFT if none is left to draw from once it is edited.
-        "offsets": [0, 4, 8, 12, 16, 96],
+        # infinite, or NOTHING_LEFT if none is left to draw from once it is edited. surprise: of mirostat's draws, in
+        # bits.
+        "offsets": [0, 4, 8, 12, 16, 96, 176],
         "itemsize": 192,
     }
 )  # fmt: skip

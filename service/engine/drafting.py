@@ -19,8 +19,7 @@ class Drafting:
         """For a step in which so many sequences decode and nobody else takes part."""
         spare = (self._max_rows - num_decoding) // num_decoding
         most = min(self._num_drafts, spare, sequence.max_tokens - sequence.num_output_tokens - 1)
-        # Edits of the logits depend on the tokens before: these sequences take one token at a time.
-        if most <= 0 or LogitEdits.are_needed(sequence.sampling, sequence.request.constraint):
+        if most <= 0 or _depends_on_tokens_before(sequence):
             return ()
         if sequence.lookup is None:
             sequence.lookup = PromptLookup(self._num_drafts)
@@ -30,3 +29,8 @@ class Drafting:
         """How many of its drafts were right."""
         if chunk.drafts and chunk.sequence.lookup is not None:
             chunk.sequence.lookup.learn(len(chunk.drafts), num_right)
+
+
+def _depends_on_tokens_before(sequence: Sequence) -> bool:
+    """Edits of the logits and mirostat's mu follow from the tokens so far: such sequences take one token at a time."""
+    return sequence.mirostat is not None or LogitEdits.are_needed(sequence.sampling, sequence.request.constraint)

@@ -1,4 +1,4 @@
-"""What a request does to its logits before a token is drawn: bias, bans, penalties, masks. Knows no model and no step.
+"""What a request does to its logits before a token is drawn: bias, bans, penalties, DRY, masks. Knows no model.
 
 The arrays that a SAMPLING record points to belong to the request and are brought up to date before each of its draws.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.engine.constraint import MASK_WORD_TOKENS, TokenConstraint, mask_words
+from service.engine.history import History
 from service.engine.request import SamplingParams
 from service.errors import OutputStuck
 
@@ -35,6 +36,7 @@ class LogitEdits:
             _SeenTokens(prompt_ids if sampling.repetition_penalty != 1 else ()) if sampling.has_penalties else None
         )
         self._num_read = self._num_prompt
+        self._history = None if sampling.dry is None else History(sampling.dry, prompt_ids)
         self._bias_ids, self._bias_values = _bias(sampling.logit_bias)
         self._allowed = None
         if sampling.allowed_token_ids is not None:
@@ -46,6 +48,7 @@ class LogitEdits:
         return (
             constraint is not None
             or sampling.has_penalties
+            or sampling.dry is not None
             or bool(sampling.logit_bias or sampling.bad_words or sampling.min_tokens)
             or sampling.allowed_token_ids is not None
         )
@@ -60,6 +63,8 @@ class LogitEdits:
             for token_id in token_ids[self._num_read :]:
                 self._seen.count(token_id)
             self._num_read = len(token_ids)
+        if self._history is not None:
+            self._history.extend(token_ids[len(self._history) :])
         if self._sampling.bad_words or self._sampling.min_tokens:
             banned = {word[-1] for word in self._sampling.bad_words if self._is_begun(word, token_ids)}
             if len(token_ids) - self._num_prompt < self._sampling.min_tokens:
@@ -83,6 +88,9 @@ class LogitEdits:
         record["num_bias"] = len(self._bias_ids)
         record["bias_ids"], record["bias_values"] = self._bias_ids.ctypes.data, self._bias_values.ctypes.data
         record["mask"] = 0 if self._mask is None else self._mask.ctypes.data
+        record["num_history"] = 0
+        if self._history is not None:
+            self._history.write(record)
         if self._seen is not None:
             record["num_seen"] = len(self._seen)
             record["seen_ids"], record["seen_counts"] = self._seen.ids.ctypes.data, self._seen.counts.ctypes.data

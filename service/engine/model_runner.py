@@ -13,6 +13,7 @@ from kernels.runtime.abi import BLOCK_TOKENS, NOT_FINITE, NOTHING_LEFT, SAMPLED,
 from kernels.runtime.executor import Executor
 from service.engine.constraint import MASK_WORD_TOKENS, mask_words
 from service.engine.logit_edits import LogitEdits
+from service.engine.mirostat import Mirostat
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, SampledToken
 from service.engine.sequence import Sequence as TokenSequence
@@ -68,6 +69,7 @@ class ModelRunner:
         """A row fails if its logits are not finite or leave no token to draw, or if its constraint fails."""
         row = num_logit_rows = 0
         constrained: list[tuple[int, LogitEdits]] = []
+        following: list[tuple[int, Mirostat]] = []
         for index, chunk in enumerate(plan.chunks):
             self._fill_chunk(chunk, index, row)
             row += chunk.num_tokens
@@ -83,11 +85,15 @@ class ModelRunner:
                     edits = self._fill_sampling(self._sampling[num_logit_rows], chunk.sequence, position)
                     if edits is not None and edits.has_constraint:
                         constrained.append((num_logit_rows, edits))
+                    if chunk.sequence.mirostat is not None:
+                        following.append((num_logit_rows, chunk.sequence.mirostat))
                 num_logit_rows += 1
         step = self._step[0]
         step["num_tokens"], step["num_sequences"], step["num_logit_rows"] = row, len(plan.chunks), num_logit_rows
         step["phase"] = plan.phase
         failed = self._walk(constrained)
+        for index, mirostat in following:
+            mirostat.observe(float(self._sampled[index]["surprise"]))
         return [failed.get(index) or self._token(self._sampled[index]) for index in range(num_logit_rows)]
 
     def close(self) -> None:
@@ -136,8 +142,12 @@ class ModelRunner:
         record["top_k"], record["num_top"] = min(sampling.top_k, 1 << 30), sampling.logprobs or 0
         record["seed"] = (sequence.seed + SEED_RANGE // 2) % SEED_RANGE - SEED_RANGE // 2
         record["position"] = position
+        record["xtc_probability"], record["xtc_threshold"] = sampling.xtc_probability, sampling.xtc_threshold
+        record["is_mirostat"] = sequence.mirostat is not None
+        if sequence.mirostat is not None:
+            record["mirostat_mu"] = sequence.mirostat.mu
         if not LogitEdits.are_needed(sampling, sequence.request.constraint):
-            record["num_bias"] = record["num_seen"] = record["mask"] = 0
+            record["num_bias"] = record["num_seen"] = record["num_history"] = record["mask"] = 0
             return None
         if sequence.edits is None:
             request, end_ids = sequence.request, sequence.end_ids
@@ -152,9 +162,9 @@ class ModelRunner:
         mask = self._scoring_masks[row]
         mask[:] = 0
         mask[token_id // MASK_WORD_TOKENS] = 1 << token_id % MASK_WORD_TOKENS
+        self._sampling[row] = np.zeros((), SAMPLING)
         record = self._sampling[row]
-        record["temperature"] = record["min_p"] = record["top_k"] = record["num_bias"] = record["num_seen"] = 0
-        record["top_p"] = record["typical_p"] = 1
+        record["top_p"] = 1
         record["num_top"] = sequence.sampling.prompt_logprobs or 0
         record["mask"] = mask.ctypes.data
 

@@ -12,6 +12,39 @@ MAX_PRIORITY = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dry:
+    """Punishes tokens that would continue a repetition; see kernels.ops.sampling.repeats."""
+
+    multiplier: float
+    """Taken off the logit for a match of `allowed_length` tokens, and `base` times as much for each further one."""
+    base: float = 1.75
+    allowed_length: int = 2
+    last_n: int | None = None
+    """Tokens that are looked through, prompt and output; None: all."""
+    breaker_ids: frozenset[int] = frozenset()
+    """Tokens that no match reaches across."""
+
+    def __post_init__(self) -> None:
+        assert 0 < self.multiplier < math.inf, self.multiplier
+        assert 1 <= self.base < math.inf, self.base
+        assert self.allowed_length >= 1, self.allowed_length
+        assert self.last_n is None or self.last_n >= 1, self.last_n
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirostatParams:
+    """Mirostat 2: instead of all other filters, tokens are kept so that each surprises by `tau` bits on average."""
+
+    tau: float = 5.0
+    eta: float = 0.1
+    """How fast it follows."""
+
+    def __post_init__(self) -> None:
+        assert 0 < self.tau < math.inf, self.tau
+        assert 0 < self.eta <= 1, self.eta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
     """How tokens are drawn and when they end. The faces check a user's values; these asserts catch programmers."""
 
@@ -23,6 +56,11 @@ class SamplingParams:
     min_p: float = 0.0
     typical_p: float = 1.0
     """Keep the most typical tokens, by their distance from the entropy, of this mass; 1 keeps all."""
+    xtc_probability: float = 0.0
+    """How often the likeliest tokens are left out, all but the last that has `xtc_threshold`; 0: never."""
+    xtc_threshold: float = 0.1
+    mirostat: MirostatParams | None = None
+    dry: Dry | None = None
     repetition_penalty: float = 1.0
     """Divides a positive logit, and multiplies a negative one, of every token of prompt and output."""
     presence_penalty: float = 0.0
@@ -54,6 +92,8 @@ class SamplingParams:
         assert 0 < self.top_p <= 1, self.top_p
         assert 0 <= self.min_p <= 1, self.min_p
         assert 0 < self.typical_p <= 1, self.typical_p
+        assert 0 <= self.xtc_probability <= 1, self.xtc_probability
+        assert 0 < self.xtc_threshold <= 1, self.xtc_threshold
         assert 0 < self.repetition_penalty < math.inf, self.repetition_penalty
         assert math.isfinite(self.presence_penalty), self.presence_penalty
         assert math.isfinite(self.frequency_penalty), self.frequency_penalty

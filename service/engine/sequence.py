@@ -3,6 +3,7 @@
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
 from service.engine.logit_edits import LogitEdits
+from service.engine.mirostat import Mirostat
 from service.engine.prompt_lookup import PromptLookup
 from service.engine.request import Request, SampledToken, SamplingParams
 
@@ -19,6 +20,7 @@ class Sequence:
         "last_token_s",
         "lookup",
         "max_tokens",
+        "mirostat",
         "num_cached_tokens",
         "num_computed",
         "num_preemptions",
@@ -52,6 +54,7 @@ class Sequence:
         """A token of these ends it, once it has `min_tokens`."""
         self.edits: LogitEdits | None = None
         """Made by the runner, which knows the vocabulary, before the first draw; None while nothing is edited."""
+        self.mirostat = None if request.sampling.mirostat is None else Mirostat(request.sampling.mirostat)
         self.lookup: PromptLookup | None = None
         """Made with its first guess."""
         self.token_ids = list(request.prompt_ids)

@@ -10,6 +10,7 @@ from service.engine.client import EngineClient
 from service.engine.request import Request, SamplingParams
 from service.engine.stream import TokenStream
 from service.errors import BadRequest, ContextOverflow
+from service.generate.breakers import Breakers
 from service.generate.prompt import Chat, Prompt, check_token_ids, encode_prompt, num_chars, render_chat
 from service.generate.request import GenerationRequest
 from service.generate.text import TextAssembler, TextEvent, Timings
@@ -30,6 +31,7 @@ class Generator:
         self._tokenizer = tokenizer
         self._chat_template = chat_template
         self._grammars = Grammars(tokenizer)
+        self._breakers = Breakers(tokenizer)
         self.open_requests: dict[str, Callable[[], None]] = {}
         """What ends each response that is being made, by the id that its client knows."""
 
@@ -99,6 +101,9 @@ class Generator:
                 param="prompt",
             )
         sampling = self._checked(request)
+        if sampling.dry is not None:
+            breaker_ids = await asyncio.to_thread(self._breakers.ids, request.dry_breakers)
+            sampling = replace(sampling, dry=replace(sampling.dry, breaker_ids=breaker_ids))
         constraint = None
         if request.output_format is not None:
             constraint = await asyncio.to_thread(self._grammars.constraint, request.output_format)

@@ -6,11 +6,11 @@ Knows no prompt, no transport and no engine thread.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from service.engine.request import MAX_PRIORITY, SamplingParams
+from service.engine.request import MAX_PRIORITY, Dry, MirostatParams, SamplingParams
 from service.errors import Unsupported
 from service.generate.prompt import Prompt
 from service.generate.request import GenerationRequest
@@ -20,6 +20,7 @@ from service.structured.output_format import Kind, OutputFormat
 MAX_STOP_STRINGS = 16
 MAX_STOP_CHARS = 1024
 MAX_COUNT = (1 << 31) - 1
+DRY_BREAKERS = ("\n", ":", '"', "*")
 BAN = -100
 """The logit bias by which OpenAI's clients mean "never"."""
 
@@ -97,6 +98,44 @@ class SamplingOptions(BaseModel):
     typical_p: float | None = Field(
         None, gt=0, le=1, allow_inf_nan=False, description="Typical sampling: this mass of the most typical tokens."
     )
+    xtc_probability: float | None = Field(
+        None, ge=0, le=1, allow_inf_nan=False, description="XTC: how often the likeliest tokens are left out."
+    )
+    xtc_threshold: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="XTC: all that have this but the last; 0.1 if not given.",
+    )
+    mirostat: Literal[0, 2] | None = Field(
+        None, description="2: mirostat 2 instead of top_p, top_k, min_p, typical_p and XTC."
+    )
+    mirostat_tau: float | None = Field(
+        None, gt=0, le=100, allow_inf_nan=False, description="Bits that a token surprises by; 5 if not given."
+    )
+    mirostat_eta: float | None = Field(
+        None, gt=0, le=1, allow_inf_nan=False, description="How fast mirostat follows; 0.1 if not given."
+    )
+    dry_multiplier: float | None = Field(
+        None, ge=0, le=100, allow_inf_nan=False, description="DRY: how much repetitions are punished; 0 is off."
+    )
+    dry_base: float | None = Field(
+        None,
+        ge=1,
+        le=100,
+        allow_inf_nan=False,
+        description="DRY: so many times as much a token more; 1.75 if not given.",
+    )
+    dry_allowed_length: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="DRY: shorter repetitions are let be; 2 if not given."
+    )
+    dry_penalty_last_n: int | None = Field(
+        None, ge=-1, le=MAX_COUNT, description="DRY: tokens that are looked through; -1, as if not given: all; 0: off."
+    )
+    dry_sequence_breakers: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
+        None, max_length=64, description='DRY: texts across which nothing repeats; "\\n", ":", "\\"", "*" if not given.'
+    )
     repetition_penalty: float | None = Field(
         None, gt=0, le=100, allow_inf_nan=False, description="Above 1: tokens of prompt and output become less likely."
     )
@@ -153,6 +192,7 @@ class SamplingOptions(BaseModel):
                 sampling=seeded(sampling, sample),
                 stop=self.stop,
                 bad_words=tuple(self.bad_words or ()),
+                dry_breakers=DRY_BREAKERS if self.dry_sequence_breakers is None else tuple(self.dry_sequence_breakers),
                 output_format=wanted,
                 priority=self.priority or 0,
                 timeout_s=self.timeout_s,
@@ -178,6 +218,10 @@ class SamplingOptions(BaseModel):
             top_p=1.0 if self.top_p is None else self.top_p,
             min_p=self.min_p or 0.0,
             typical_p=1.0 if self.typical_p is None else self.typical_p,
+            xtc_probability=self.xtc_probability or 0.0,
+            xtc_threshold=0.1 if self.xtc_threshold is None else self.xtc_threshold,
+            mirostat=self._mirostat(),
+            dry=self._dry(),
             repetition_penalty=1.0 if self.repetition_penalty is None else self.repetition_penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
@@ -191,6 +235,23 @@ class SamplingOptions(BaseModel):
             ignore_eos=bool(self.ignore_eos),
             stop_token_ids=frozenset(self.stop_token_ids or ()),
             logprobs=logprobs,
+        )
+
+    def _mirostat(self) -> MirostatParams | None:
+        if not self.mirostat:
+            return None
+        given = {"tau": self.mirostat_tau, "eta": self.mirostat_eta}
+        return MirostatParams(**{name: value for name, value in given.items() if value is not None})
+
+    def _dry(self) -> Dry | None:
+        if not self.dry_multiplier or self.dry_penalty_last_n == 0:
+            return None
+        last_n = self.dry_penalty_last_n
+        return Dry(
+            multiplier=self.dry_multiplier,
+            base=1.75 if self.dry_base is None else self.dry_base,
+            allowed_length=2 if self.dry_allowed_length is None else self.dry_allowed_length,
+            last_n=None if last_n is None or last_n < 0 else last_n,
         )
 
 

@@ -17,6 +17,8 @@ class GenerationRequest:
     """The output ends before the first of these would appear. None is empty."""
     bad_words: tuple[str, ...] = ()
     """Texts that the output never holds as tokens of their own. None is empty."""
+    dry_breakers: tuple[str, ...] = ()
+    """Texts across which DRY sees no repetition: every token that holds one."""
     priority: int = 0
     """Lower is earlier."""
     timeout_s: float | None = None

@@ -39,7 +39,13 @@ def uniform(seed: int, position: int) -> Any:
 
 @native
 def draw_candidate(indices: int, weights: int, count: int, number: float) -> Any:
-    """The candidate where the running sum of weights passes `number` of their sum; some weight must be above 0."""
+    """The token at `draw_place`."""
+    return np.int64(load(indices + 4 * draw_place(weights, count, number), np.int32))
+
+
+@native
+def draw_place(weights: int, count: int, number: float) -> int:
+    """Where the running sum of weights passes `number` of their sum; some weight must be above 0."""
     total = 0.0
     for i in range(count):
         total += np.float64(load(weights + 4 * i, np.float32))
@@ -51,7 +57,7 @@ def draw_candidate(indices: int, weights: int, count: int, number: float) -> Any
             last = i
             if running > target:
                 break
-    return np.int64(load(indices + 4 * last, np.int32))
+    return last
 
 
 @native

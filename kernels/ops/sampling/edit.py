@@ -1,4 +1,4 @@
-"""Bias, penalties and mask: a copy of a logit row, edited. Native. Knows no probabilities."""
+"""Bias, penalties, DRY and mask: a copy of a logit row, edited. Native. Knows no probabilities."""
 
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ from kernels.jit.function import inlined, native
 from kernels.jit.native import load, store
 from kernels.jit.vector import LANES, f32x16, store_f32x16
 from kernels.ops.sampling.partials import copy_padded
+from kernels.ops.sampling.repeats import punish_repeats
 from kernels.ops.sampling.select import clean_scalar
 
 WORD: Final = 32
@@ -18,12 +19,12 @@ ALL: Final = np.int64(0xFFFFFFFF)
 
 @inlined
 def has_edits(sampling: Any) -> Any:
-    return sampling.num_bias > 0 or sampling.num_seen > 0 or sampling.mask != 0
+    return sampling.num_bias > 0 or sampling.num_seen > 0 or sampling.num_history > 0 or sampling.mask != 0
 
 
 @native
-def edit_row(sampling: Any, logits: int, vocab: int, target: int) -> None:
-    """`target`: f32[vocab padded to whole groups]. Token ids outside the vocabulary are passed over."""
+def edit_row(sampling: Any, logits: int, vocab: int, target: int, scratch: int) -> None:
+    """target: f32[vocab padded to whole groups]; scratch: as much. Ids outside the vocabulary are passed over."""
     copy_padded(logits, vocab, target)
     for i in range(sampling.num_bias):
         token = np.int64(load(sampling.bias_ids + 4 * i, np.int32))
@@ -31,6 +32,8 @@ def edit_row(sampling: Any, logits: int, vocab: int, target: int) -> None:
             logit = clean_scalar(load(target + 4 * token, np.float32))
             store(target + 4 * token, logit + load(sampling.bias_values + 4 * i, np.float32), np.float32)
     _punish(sampling, vocab, target)
+    if sampling.num_history > 0:
+        punish_repeats(sampling, vocab, target, scratch)
     if sampling.mask != 0:
         _mask(sampling.mask, vocab, target)
 

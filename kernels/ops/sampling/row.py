@@ -12,6 +12,7 @@ from kernels.jit.function import inlined, native
 from kernels.jit.native import load, record, store
 from kernels.ops.sampling.draw import draw_any, draw_candidate, uniform
 from kernels.ops.sampling.edit import edit_row, has_edits
+from kernels.ops.sampling.mirostat import draw_by_surprise
 from kernels.ops.sampling.partials import (
     CHUNK,
     GROUP,
@@ -33,6 +34,7 @@ from kernels.ops.sampling.select import (
     ordered_key,
     weigh,
 )
+from kernels.ops.sampling.top_choices import STREAM, exclude_top_choices, excludes
 from kernels.ops.sampling.typical import keep_typical
 from kernels.runtime.abi import MAX_TOP_LOGPROBS, NOTHING_LEFT, SAMPLED, SAMPLING
 
@@ -60,10 +62,16 @@ def _by_type(sampling: Any) -> Any:
     return sampling.typical_p > np.float32(0) and sampling.typical_p < np.float32(1)
 
 
+@inlined
+def _is_filtered(sampling: Any, vocab: int) -> Any:
+    by_share = sampling.min_p > np.float32(0) or sampling.top_p < np.float32(1)
+    return by_share or _by_rank(sampling, vocab) or _by_type(sampling) or excludes(sampling)
+
+
 @native
 def partials_inverse_temperature(sampling: Any, vocab: int) -> Any:
     """As `_inverse_temperature`; 1 also where the filters need no sum over the whole row."""
-    if _by_rank(sampling, vocab) or sampling.min_p > np.float32(0):
+    if sampling.is_mirostat == 0 and (_by_rank(sampling, vocab) or sampling.min_p > np.float32(0)):
         return np.float32(1)
     return _inverse_temperature(sampling.temperature)
 
@@ -128,7 +136,7 @@ def _rounded(value: float) -> Any:
 def _filtered_token(
     op: Any, sampling: Any, logits: int, partials: int, groups: int, most: float, scratch: int, number: float
 ) -> Any:
-    """Draw after min_p, top_k, typical_p and top_p."""
+    """Draw after min_p, top_k, typical_p, top_p and XTC."""
     size = op.array_bytes
     indices, values, weights = scratch, scratch + size, scratch + 2 * size
     keys, spent, bins = scratch + 3 * size, scratch + 4 * size, scratch + NUM_ARRAYS * size
@@ -172,6 +180,8 @@ def _filtered_token(
             store(spent + 4 * i, load(weights + 4 * i, np.float32), np.float32)
         key, ties = cut(keys, spent, count, np.float64(sampling.top_p) * total, bins)
         count = keep(indices, values, weights, count, key, ties)
+    if excludes(sampling) and uniform(sampling.seed ^ STREAM, sampling.position) < np.float64(sampling.xtc_probability):
+        count = exclude_top_choices(indices, values, weights, count, sampling.xtc_threshold)
     return draw_candidate(indices, weights, count, number)
 
 
@@ -198,7 +208,7 @@ def sample_row(op: Any, step: Any, row: int, scratch: int) -> None:
     logits: Any = source
     if has_edits(sampling):
         logits = scratch + (NUM_ARRAYS - 1) * op.array_bytes
-        edit_row(sampling, source, op.vocab, logits)
+        edit_row(sampling, source, op.vocab, logits, scratch)
         _reduce_row(op, sampling, logits, partials, groups)
         most = greatest_logit(partials, op.num_chunks)
         if most <= -LIMIT and finite == 1:
@@ -207,8 +217,14 @@ def sample_row(op: Any, step: Any, row: int, scratch: int) -> None:
         token: Any = _argmax(op, logits, groups, most)
     else:
         number = uniform(sampling.seed, sampling.position)
-        by_rank = _by_rank(sampling, op.vocab)
-        if by_rank or sampling.min_p > np.float32(0) or sampling.top_p < np.float32(1) or _by_type(sampling):
+        if sampling.is_mirostat != 0:
+            inverse = _inverse_temperature(sampling.temperature)
+            token, sampled.surprise = draw_by_surprise(
+                op, sampling, logits, partials, groups, most, inverse, number, scratch
+            )
+            if token < 0:
+                token = _argmax(op, logits, groups, most)
+        elif _is_filtered(sampling, op.vocab):
             token = _filtered_token(op, sampling, logits, partials, groups, most, scratch, number)
         else:
             inverse = _inverse_temperature(sampling.temperature)

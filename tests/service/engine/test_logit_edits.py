@@ -6,7 +6,7 @@ import pytest
 from kernels.runtime.abi import SAMPLING
 from service.engine.constraint import TokenConstraint
 from service.engine.logit_edits import LogitEdits
-from service.engine.request import SamplingParams
+from service.engine.request import Dry, SamplingParams
 from service.errors import OutputStuck
 from tests.service.engine.constraints import Nothing, Script
 
@@ -50,6 +50,25 @@ def seen(record: np.ndarray) -> dict[int, float]:
 def mask(record: np.ndarray) -> set[int]:
     words = _at(record["mask"][0], 4, np.uint32)
     return {token for token in range(128) if int(words[token // 32]) >> token % 32 & 1}
+
+
+def history(record: np.ndarray) -> list[float]:
+    return _at(record["history"][0], int(record["num_history"][0]), np.int32)
+
+
+def test_dry_looks_through_prompt_and_output() -> None:
+    made = edits(dry=Dry(multiplier=0.5, allowed_length=3))
+    assert history(record_after(made)) == PROMPT
+    record = record_after(made, *range(200))
+    assert history(record) == [*PROMPT, *range(200)]
+    assert (record["dry_multiplier"][0], record["dry_base"][0], record["dry_allowed_length"][0]) == (0.5, 1.75, 3)
+
+
+def test_dry_looks_back_so_far_and_not_across_breakers() -> None:
+    made = edits(dry=Dry(multiplier=1, last_n=4, breaker_ids=frozenset({6, 9})))
+    assert history(record_after(made)) == [5, -2, 5]
+    assert history(record_after(made, 9, 7, 9)) == [5, -4, 7, -6], "each breaker is another number"
+    assert history(record_after(edits(temperature=0.0, repetition_penalty=2.0))) == []
 
 
 def test_repetition_counts_the_prompt_with_zero() -> None:

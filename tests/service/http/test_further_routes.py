@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from service.engine.request import Dry, MirostatParams
 from tests.service.fakes import BOS, FakeRunner
 from tests.service.http.api import MODEL, api, check_error
 from tests.service.http.test_sockets import server
@@ -91,6 +92,13 @@ async def test_the_further_samplers_reach_the_engine() -> None:
 
     body = {
         "typical_p": 0.9,
+        "xtc_probability": 0.5,
+        "xtc_threshold": 0.2,
+        "mirostat": 2,
+        "mirostat_tau": 4.0,
+        "dry_multiplier": 0.8,
+        "dry_allowed_length": 3,
+        "dry_sequence_breakers": ["b"],
         "repetition_penalty": 1.1,
         "presence_penalty": 0.5,
         "frequency_penalty": -0.5,
@@ -106,6 +114,9 @@ async def test_the_further_samplers_reach_the_engine() -> None:
         assert response.status_code == 200
     sampling = seen[0].sampling
     assert (sampling.typical_p, sampling.repetition_penalty) == (0.9, 1.1)
+    assert (sampling.xtc_probability, sampling.xtc_threshold) == (0.5, 0.2)
+    assert sampling.mirostat == MirostatParams(tau=4.0)
+    assert sampling.dry == Dry(multiplier=0.8, allowed_length=3, breaker_ids=frozenset({ord("b"), BOS}))
     assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -0.5)
     assert dict(sampling.logit_bias) == {5: 1.5, 7: float("-inf")}
     assert sampling.allowed_token_ids == {1, 2, 3}
