@@ -7,7 +7,6 @@ process at once.
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -15,70 +14,28 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Literal, TypeVar
 
 from service.access import Access
-from service.engine.blocks import BlockPool
+from service.assembly import SWITCH_INTERVAL_S, LoadedModel, Traces, open_engine
 from service.engine.client import EngineClient, EngineStats
-from service.engine.limits import SchedulerLimits
-from service.engine.runner import Runner
-from service.engine.scheduler import Scheduler
-from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
 from service.http.server import allow_sockets, answering, listen, url_of
-from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
+from service.metrics.service_metrics import ServiceMetrics
 from service.settings import Settings
-from service.tokenizer import ChatTemplate, Tokenizer
-from service.tracing.request_log import RequestLog
 from service.tracing.request_traces import request_traces_to
-from service.tracing.step_traces import StepTraces, TracedModel
+from service.tracing.step_traces import StepTraces
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-SWITCH_INTERVAL_S = 1e-4
-"""How long the engine thread may wait for the GIL; Python's 5 ms would cost more than a step."""
 PATIENCE_S = 4.0
 """How long a start may take before it says why."""
 WATCH_S = 1.0
 """How often the app looks whether the engine thread is still alive."""
-
-
-class LoadedModel(MeasuredModel, TracedModel, Protocol):
-    """A model that is packed, compiled and warm: what service.model hands over."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-    @property
-    def chat_template(self) -> ChatTemplate | None: ...
-    @property
-    def runner(self) -> Runner: ...
-    @property
-    def max_context(self) -> int:
-        """Tokens of a sequence: the model's context, or the smaller one that was asked for."""
-        ...
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks of the KV cache."""
-        ...
-
-    def description(self) -> Sequence[str]:
-        """Lines for the start-up report: CPU, features, threads, model, one per op with its micro-kernels and why."""
-        ...
-
-    def explain(self) -> Sequence[Any]:
-        """service.explain.ExplainedOp of every op of a step, with what it has cost. Any thread may ask."""
-        ...
-
-    def close(self) -> None:
-        """Join the team, unmap the weights. Called once the engine thread has ended."""
-        ...
 
 
 ModelLoader = Callable[[], LoadedModel]
@@ -201,32 +158,8 @@ class Service:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     def _open(self, model: LoadedModel) -> None:
-        settings = self._settings
-        limits = SchedulerLimits(
-            max_context=model.max_context,
-            max_batch=settings.max_batch,
-            token_budget=settings.max_step_tokens,
-            inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
-            num_drafts=settings.draft_tokens,
-            shares_prefixes=settings.prefix_cache,
-        )
-        name = settings.served_name or model.name
-        self._engine = engine = EngineClient(
-            Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
-            model.runner,
-            max_queue=settings.max_queue,
-            max_queue_tokens=settings.max_queue_tokens,
-            observer=self._metrics.observer(name, self._step_traces, self._request_traces, RequestLog()),
-        )
-        self._metrics.open(name, model, engine.stats)
-        self._step_traces.open(model)
-        self._request_traces.model = name
-        engine.start()
-        # What has been made so far lives as long as the process: the collector need not walk it in every request.
-        gc.collect()
-        gc.freeze()
-        generator = Generator(engine, model.tokenizer, model.chat_template)
-        self._serving.open(name, generator, engine.max_context, engine.stats, model.explain, model.description())
+        traces = Traces(self._step_traces, self._request_traces)
+        self._engine = open_engine(model, self._settings, self._serving, self._metrics, traces)
 
     async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:
         """The exit status: 1 if the engine failed, so that whoever restarts processes does."""

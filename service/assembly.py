@@ -1,0 +1,97 @@
+"""A loaded model and settings -> a running engine, opened for the faces. Knows no process, listener or signal."""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from service.engine.blocks import BlockPool
+from service.engine.client import EngineClient
+from service.engine.limits import SchedulerLimits
+from service.engine.runner import Runner
+from service.engine.scheduler import Scheduler
+from service.generate.generator import Generator
+from service.generate.serving import Serving
+from service.metrics.service_metrics import MeasuredModel, ServiceMetrics
+from service.settings import Settings
+from service.tokenizer import ChatTemplate, Tokenizer
+from service.tracing.request_log import RequestLog
+from service.tracing.request_traces import RequestTraces
+from service.tracing.step_traces import StepTraces, TracedModel
+
+SWITCH_INTERVAL_S = 1e-4
+"""How long the engine thread may wait for the GIL; Python's 5 ms would cost more than a step."""
+
+
+class LoadedModel(MeasuredModel, TracedModel, Protocol):
+    """A model that is packed, compiled and warm: what service.model hands over."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def chat_template(self) -> ChatTemplate | None: ...
+    @property
+    def runner(self) -> Runner: ...
+    @property
+    def max_context(self) -> int:
+        """Tokens of a sequence: the model's context, or the smaller one that was asked for."""
+        ...
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks of the KV cache."""
+        ...
+
+    def description(self) -> Sequence[str]:
+        """Lines for the start-up report: CPU, features, threads, model, one per op with its micro-kernels and why."""
+        ...
+
+    def explain(self) -> Sequence[Any]:
+        """service.explain.ExplainedOp of every op of a step, with what it has cost. Any thread may ask."""
+        ...
+
+    def close(self) -> None:
+        """Join the team, unmap the weights. Called once the engine thread has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Traces:
+    """Who is told of steps and of requests."""
+
+    steps: StepTraces
+    requests: RequestTraces
+
+
+def open_engine(
+    model: LoadedModel, settings: Settings, serving: Serving, metrics: ServiceMetrics, traces: Traces
+) -> EngineClient:
+    """Call on the event loop that will hear the engine; it runs from then on, until `stop`."""
+    limits = SchedulerLimits(
+        max_context=model.max_context,
+        max_batch=settings.max_batch,
+        token_budget=settings.max_step_tokens,
+        inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
+        num_drafts=settings.draft_tokens,
+        shares_prefixes=settings.prefix_cache,
+    )
+    name = settings.served_name or model.name
+    engine = EngineClient(
+        Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
+        model.runner,
+        max_queue=settings.max_queue,
+        max_queue_tokens=settings.max_queue_tokens,
+        observer=metrics.observer(name, traces.steps, traces.requests, RequestLog()),
+    )
+    metrics.open(name, model, engine.stats)
+    traces.steps.open(model)
+    traces.requests.model = name
+    engine.start()
+    # What has been made so far lives as long as the process: the collector need not walk it in every request.
+    gc.collect()
+    gc.freeze()
+    generator = Generator(engine, model.tokenizer, model.chat_template)
+    serving.open(name, generator, engine.max_context, engine.stats, model.explain, model.description())
+    return engine
