@@ -37,7 +37,8 @@ RUN case "$TARGETARCH" in arm64) arch=aarch64 ;; *) arch=x86_64 ;; esac; /venv/b
 # ---- what is served from: Debian's Python and nothing else
 FROM ${BASE} AS python
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 libstdc++6 \
- && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/cache/debconf/*-old /var/log/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/cache/debconf/*-old /var/log/* \
+ && find / -xdev -type f -perm /6000 -exec chmod a-s '{}' +
 
 # ---- on the target's platform: what numba compiles, bytecode, the bill of materials
 FROM python AS warm

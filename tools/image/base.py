@@ -1,0 +1,75 @@
+"""Makes what the Dockerfile begins FROM, where no registry can be asked: Debian, slim, for both platforms. Needs root.
+
+A root file system of each architecture by mmdebstrap from the machine's own mirror, as an image, and both under one
+name. Made once, in buildah's storage. Knows no Dockerfile.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.arm.debian import mirrors
+
+SUITE = "bookworm"
+NAME = f"localhost/gemmule-base:{SUITE}"
+PLATFORMS = ("amd64", "arm64")
+# What Debian's own slim images leave out; licences stay.
+LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
+KEPT = "/usr/share/doc/*/copyright"
+
+
+class ImageError(Exception):
+    """An image could not be made or run; one line."""
+
+
+def base_image() -> str:
+    """The name of a manifest with an image for each platform."""
+    images = {arch: _of(arch) for arch in PLATFORMS}
+    if not _has(NAME):
+        run(["buildah", "manifest", "create", NAME])
+        for arch, image in images.items():
+            run(["buildah", "manifest", "add", "--arch", arch, "--os", "linux", NAME, image])
+    return NAME
+
+
+def _of(arch: str) -> str:
+    image = f"{NAME}-{arch}"
+    if _has(image):
+        return image
+    with tempfile.TemporaryDirectory(prefix="base-") as folder:
+        archive = Path(folder) / "base.tar"
+        say(f"{SUITE} for {arch} by mmdebstrap")
+        excluded = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
+        options = ["--variant=minbase", f"--arch={arch}", *excluded, f"--dpkgopt=path-include={KEPT}"]
+        run(["mmdebstrap", "--quiet", *options, SUITE, str(archive), mirrors()[0]])
+        container = run(["buildah", "from", "--arch", arch, "scratch"]).strip()
+        try:
+            run(["buildah", "add", container, str(archive), "/"])
+            run(["buildah", "config", "--arch", arch, "--os", "linux", "--cmd", "/bin/sh", container])
+            run(["buildah", "commit", "--format", "docker", container, image])
+        finally:
+            run(["buildah", "rm", container])
+    return image
+
+
+def _has(image: str) -> bool:
+    return subprocess.run(["buildah", "inspect", "--type", "image", image], capture_output=True).returncode == 0 or (
+        subprocess.run(["buildah", "manifest", "inspect", image], capture_output=True).returncode == 0
+    )
+
+
+def run(command: Sequence[str]) -> str:
+    """Its output. Raises ImageError with its last line of complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise ImageError(
+            f"{' '.join(command[:2])} ended with {done.returncode}: {lines[-1] if lines else 'no message'}"
+        )
+    return done.stdout
+
+
+def say(line: str) -> None:
+    print(f"image: {line}", file=sys.stderr, flush=True)
