@@ -45,7 +45,7 @@ def _measure(words: Sequence[str]) -> int:
         description="Load on a server of OpenAI's completions, and its latencies. To compare two servers: "
         "python -m loadtest compare A B",
     )
-    parser.add_argument("url", metavar="URL", help="of the server, e.g. http://127.0.0.1:8080")
+    parser.add_argument("url", metavar="URL", help="of the server, e.g. http://127.0.0.1:8080; grpc://127.0.0.1:8081")
     options = parser.parse_args(words)
     plan, loads = _plan(options), loads_of(options)
     for path in options.report:

@@ -11,6 +11,7 @@ from typing import Any
 from loadtest.arrivals import Arrivals, Ramp
 from loadtest.client import Client
 from loadtest.errors import BadLoad, BadPrompts
+from loadtest.grpc_client import SCHEME, GrpcClient
 from loadtest.http_client import HttpClient
 from loadtest.load import Load
 from loadtest.prompts import Lengths, Source, Synthetic, prompt_file, sharegpt_file
@@ -122,6 +123,16 @@ def loads_of(options: argparse.Namespace) -> list[Load]:
 
 def client_of(options: argparse.Namespace, url: str, clock: Callable[[], float]) -> Client:
     body = {"temperature": options.temperature, **({} if options.stop_at_eos else {"ignore_eos": True}), **options.body}
+    if url.startswith(SCHEME):
+        return GrpcClient(
+            url,
+            clock=clock,
+            chat=is_chat(options),
+            model=options.model,
+            options=body,
+            headers=dict(options.header),
+            timeout_s=options.timeout,
+        )
     return HttpClient(
         url if "://" in url else f"http://{url}",
         clock=clock,
