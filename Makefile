@@ -16,7 +16,7 @@ MODELS := $${GEMMULE_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/gemmule}/models
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env serve test native-test arm-test matrix arm-matrix soak arm-report lint bench baseline parity architecture-parity token-parity proto fuzz-api lock
+.PHONY: help env serve test native-test arm-test matrix arm-matrix soak arm-report lint bench compare baseline parity architecture-parity token-parity proto fuzz-api lock
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -69,6 +69,11 @@ bench: env ## Measure beside llama.cpp, built natively and run in turn with us (
 	@tools/env/require peer
 	$(BIN)/python -m tools.peer.compare $(ARGS)
 
+compare: env ## Measure the server beside llama-server under load, in turn (ARGS=--write puts the table into README.md).
+	@$(BIN)/gemmule pull > /dev/null
+	@tools/env/require peer
+	$(BIN)/python -m tools.peer.serving $(ARGS)
+
 baseline: env ## Measure f32 NumPy, the generic kernels and the dispatched ones in turn, as a table (ARGS= goes to it).
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m tools.baseline $(ARGS)
@@ -94,9 +99,13 @@ token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and advers
 proto: env ## Generate the messages of service/rpc/proto from its protocol files.
 	$(BIN)/python -m tools.proto.generate
 
-.PHONY: gemma-bench image image-lock rollout-check
+.PHONY: gemma-bench image image-check image-lock rollout-check ray-env ray-check loadtest-check
 image: ## Build the image for both platforms, by docker buildx (ARGS=--push goes to it).
 	docker buildx build --platform linux/amd64,linux/arm64 --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
+
+image-check: env ## Build both platforms' images by buildah, start them (Arm emulated) and ask them (root; ARGS= goes to it).
+	@tools/env/require arm image
+	$(BIN)/python -m tools.image.check $(ARGS)
 
 image-lock: env ## Lock the wheels of the image by hash, for both platforms, from requirements.lock.
 	$(BIN)/python -m tools.image.lock
@@ -104,6 +113,22 @@ image-lock: env ## Lock the wheels of the image by hash, for both platforms, fro
 rollout-check: env ## Replace 2 replicas behind a proxy under load; no request may be lost (ARGS=--without-pre-stop loses).
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m tools.rollout $(ARGS)
+
+ray-env: .venv-ray/stamp ## Make the environment of Ray, in .venv-ray.
+
+.venv-ray/stamp: pyproject.toml requirements.lock
+	@tools/env/require python
+	@test -x .venv-ray/bin/python || $(PYTHON) -m venv .venv-ray
+	@echo "installing Ray into .venv-ray"
+	@.venv-ray/bin/python -m pip --disable-pip-version-check install -qq -c requirements.lock -e '.[ray]'
+	@touch $@
+
+ray-check: env ray-env ## Rehearse Ray Serve on two nodes: kill, node, update, affinity, scale (ARGS= names some of them).
+	@$(BIN)/gemmule pull > /dev/null
+	.venv-ray/bin/python -m tools.cluster $(ARGS)
+
+loadtest-check: env ## Hold the load test's figures against a server of known delays (two minutes; ARGS= goes to it).
+	$(BIN)/python -m tools.loadcheck $(ARGS)
 
 fuzz-api: env ## Try a running server with 2,000 and more generated requests (URL=, ARGS= goes to schemathesis).
 	$(BIN)/schemathesis run '$(URL)/openapi.json' --phases fuzzing --max-examples 200 --request-timeout 120 \
