@@ -1,12 +1,13 @@
 """A container's limits, by real control groups, where this machine lets its tests make some."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,3 +109,24 @@ def test_a_model_that_the_limit_does_not_hold_is_refused(tmp_path: Path, tiny_gg
             process.wait()
     assert "huge.gguf: weights of" in text
     assert "bytes that are free" in text
+
+
+def test_the_kv_cache_shrinks_to_the_limit(tmp_path: Path, tiny_gguf_of: Callable[..., Path]) -> None:
+    """128 contexts of 65,536 tokens would take 2 GiB; in a group of 1 GiB at most a quarter of it is taken."""
+    limit_mib, whole_mib = 1024, 2048
+    limit = str(limit_mib << 20)
+    files = {"memory.max": limit} if VERSION_2 else {"memory.limit_in_bytes": limit}
+    log = tmp_path / "log"
+    model = tiny_gguf_of(context=65_536)
+    with group("memory", files) as folder:
+        process = serve_in(folder, model, log, "--max-batch", "128")
+        try:
+            text = said(process, log, "ready on")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(LIMIT_S) == 0, log.read_text()
+        finally:
+            process.kill()
+            process.wait()
+    found = re.search(r"^kv .* up to (\d+) MiB", text, re.MULTILINE)
+    assert found, text
+    assert 16 <= int(found[1]) <= limit_mib // 4 < whole_mib, "a context at least, a quarter at most"
