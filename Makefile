@@ -130,6 +130,16 @@ ray-check: env ray-env ## Rehearse Ray Serve on two nodes: kill, node, update, a
 loadtest-check: env ## Hold the load test's figures against a server of known delays (two minutes; ARGS= goes to it).
 	$(BIN)/python -m tools.loadcheck $(ARGS)
 
+.venv-guidellm/stamp:
+	@test -x .venv-guidellm/bin/python || $(PYTHON) -m venv .venv-guidellm
+	@echo "installing guidellm, and the torch that it wants, into .venv-guidellm"
+	@.venv-guidellm/bin/python -m pip --disable-pip-version-check install -qq guidellm==0.8.1
+	@touch $@
+
+.PHONY: loadtest-second
+loadtest-second: env .venv-guidellm/stamp ## Hold the load test's figures against guidellm's, on a server of known delays.
+	$(BIN)/python -m tools.loadcheck.second .venv-guidellm/bin/guidellm $(ARGS)
+
 fuzz-api: env ## Try a running server with 2,000 and more generated requests (URL=, ARGS= goes to schemathesis).
 	$(BIN)/schemathesis run '$(URL)/openapi.json' --phases fuzzing --max-examples 200 --request-timeout 120 \
 	  --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance $(ARGS)

@@ -9,6 +9,7 @@ from loadtest.conversation import Ask, Turn
 from loadtest.http_client import HttpClient
 from tools.loadcheck.__main__ import Figure, table
 from tools.loadcheck.known_server import NUM_STEPS, Delays, KnownServer
+from tools.loadcheck.second import METRICS, figures
 
 
 def test_delays_are_spread_evenly() -> None:
@@ -36,3 +37,15 @@ async def test_it_streams_what_was_asked_for(chat: bool) -> None:
         reply = await client.ask(Ask(Turn("three words here", 5)))
         await client.close()
     assert (len(reply.chunk_s), reply.output_tokens, reply.text) == (5, 5, " t" * 5)
+
+
+def test_the_other_tool_s_words_are_ours() -> None:
+    """Its request latency is in seconds; its inter-token latency is our TPOT, its TPOT our NTPOT."""
+    percentiles = {"p50": 2.0, "p90": 3.0, "p95": 4.0}
+    theirs = {name: {"mean": 1.0, "percentiles": percentiles} for name in METRICS}
+    names = {"ttft": 1.0, "tpot": 1.0, "ntpot": 1.0, "e2el": 1000.0}
+    ours = {f"mean_{name}_ms": unit for name, unit in names.items()}
+    ours |= {f"p{p}_{name}_ms": unit * percentiles[f"p{p}"] for name, unit in names.items() for p in (50, 90, 95)}
+    assert all(figure.is_met for figure in figures(theirs, ours))
+    ours["mean_tpot_ms"] = 1.06
+    assert [figure.name for figure in figures(theirs, ours) if not figure.is_met] == ["tpot mean, ms"]
