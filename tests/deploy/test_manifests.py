@@ -138,6 +138,16 @@ def test_metrics_that_are_asked_for_exist() -> None:
     assert all(f'"{name}"' in series for name in asked)
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_understands_the_unit(tmp_path: Any) -> None:
+    """Of one node; that the programs are not installed on this machine is all it may say."""
+    unit = tmp_path / "gemmule@0.service"
+    shutil.copy(DEPLOY / "systemd" / "gemmule@.service", unit)
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if unit.name in line or "gemmule@" in line]
+    assert all("is not executable" in line for line in said), done.stderr
+
+
 def test_compose_mounts_what_is_there() -> None:
     (compose,) = documents(DEPLOY / "compose" / "compose.yaml")
     services = compose["services"]

