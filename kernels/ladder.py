@@ -49,12 +49,13 @@ SVE_I8MM = _rung("sve_i8mm", "aarch64", "asimd", "dotprod", "i8mm", "sve", vecto
 NEON_I8MM = _rung("neon_i8mm", "aarch64", "asimd", "dotprod", "i8mm")
 NEON_DOTPROD = _rung("neon_dotprod", "aarch64", "asimd", "dotprod")
 NEON = _rung("neon", "aarch64", "asimd")
+AMX_INT8 = _rung("amx_int8", "x86_64", *_AVX512, "avx512vnni", "amx-tile", "amx-int8")
 AVX512_VNNI = _rung("avx512_vnni", "x86_64", *_AVX512, "avx512vnni")
 AVX_VNNI = _rung("avx_vnni", "x86_64", *_AVX2, "avxvnni")
 AVX2 = _rung("avx2", "x86_64", *_AVX2)
 SCALAR = _rung("scalar", ANY_ARCH)
 
-LADDER = (*SME2, SVE_I8MM, NEON_I8MM, NEON_DOTPROD, NEON, AVX512_VNNI, AVX_VNNI, AVX2, SCALAR)
+LADDER = (*SME2, SVE_I8MM, NEON_I8MM, NEON_DOTPROD, NEON, AMX_INT8, AVX512_VNNI, AVX_VNNI, AVX2, SCALAR)
 
 
 class UnknownRung(KernelsError):

@@ -3,8 +3,8 @@
     matmul_clamp_f32_qsi8d32p4x4_qsi4c32p4x4_8x4x32_neon_dotprod
                  dst lhs    mr x kr  rhs  nr x kr  m x n x k step, engine, technique
 
-The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `avx512`, `avx2`, `avx` (AVX2 with AVX-VNNI) and
-`scalar` are ours.
+The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `amx`, `avx512`, `avx2`, `avx` (AVX2 with
+AVX-VNNI) and `scalar` are ours.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from kernels.errors import KernelsError
 
-ENGINES = ("neon", "sve", "sme2", "avx512", "avx2", "avx", "scalar")
+ENGINES = ("neon", "sve", "sme2", "amx", "avx512", "avx2", "avx", "scalar")
 
 _MATMUL = re.compile(
     r"matmul_clamp_(?P<dst>[a-z]+\d+)_"

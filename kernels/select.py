@@ -54,8 +54,7 @@ def choose_matmul(family: Family, cpu: CPU, cap: str | None = None, check: Check
             skipped.append(rung.name)
             continue
         gemm = next(variant for variant in here if not variant.is_gemv)
-        gemv = next(variant for variant in here if variant.is_gemv)
-        assert gemm.rhs == gemv.rhs, f"{gemm.name} and {gemv.name} must share one packed RHS"
+        gemv = family.gemv_beside(gemm)
         fault = check(family, gemm, gemv)
         if fault is None:
             return MatmulChoice(family, gemm, gemv, _reason(rung, cap, skipped, failed))

@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from kernels.cpu import hwcap
+from kernels.cpu.tile_permission import usable_features
 from kernels.errors import KernelsError
 
 
@@ -41,7 +42,7 @@ def detect_cpu() -> CPU:
     name = str(llvm_binding.get_host_cpu_name()) or "generic"
     if machine in ("x86_64", "AMD64"):
         found = llvm_binding.get_host_cpu_features()
-        return x86_cpu(name, frozenset(feature for feature, present in found.items() if present))
+        return x86_cpu(name, usable_features(frozenset(feature for feature, present in found.items() if present)))
     if machine in ("aarch64", "arm64"):
         features = hwcap.decode(hwcap.read_hwcap(), hwcap.read_hwcap2())
         sve_bits = hwcap.read_sve_bits() if "sve" in features else 0

@@ -93,3 +93,8 @@ class Family:
     reference: Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     dequantise: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     k_step: int = 32
+
+    def gemv_beside(self, gemm: MatmulVariant) -> MatmulVariant:
+        """The GEMV that goes with a GEMM: its rung's own, or the next lower rung's that reads the same packed RHS."""
+        at_or_below = self.variants[self.variants.index(gemm) :]
+        return next(variant for variant in at_or_below if variant.is_gemv and variant.rhs == gemm.rhs)

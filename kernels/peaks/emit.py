@@ -12,7 +12,8 @@ from kernels.jit.ir import F32, I8, I16, I32, I64, PTR, Function, Value, vector
 from kernels.jit.scalable import load_repeated, scalable, vscale_range
 from kernels.jit.streaming import INTS as ZA_INTS
 from kernels.jit.streaming import add_outer_bytes, add_outer_floats, streaming_attributes, zero_tiles
-from kernels.ladder import Rung
+from kernels.jit.tiles import ROW_BYTES, TILE_ROWS, TileShape, add_byte_products, clear, configure, release, store_tile
+from kernels.ladder import AMX_INT8, Rung
 
 INT8, F32_FMA = "int8", "f32"
 KINDS = (INT8, F32_FMA)
@@ -49,6 +50,8 @@ def compute_loop(rung: Rung, kind: str) -> PeakLoop:
     name = f"peak_{kind}_{rung.name}{rung.streaming_bits or ''}"
     if rung.streaming_bits:
         return _outer_products(rung, kind, name)
+    if rung == AMX_INT8 and kind == INT8:
+        return _tile_products(rung, name)
     attributes = (vscale_range(rung.vector_bits),) if rung.vector_bits else ()
     f = Function(name, _ARGUMENTS, rung.attributes, attributes=attributes)
     step = _FmaStep(f, rung) if kind == F32_FMA else _DotStep(f, rung)
@@ -76,7 +79,7 @@ class _FmaStep:
             lanes, self.type = rung.vector_bits // 32, scalable(4, F32)
             self._operand = load_repeated(f, self.type, f["data"])
         else:
-            lanes = {"avx512_vnni": 16, "avx_vnni": 8, "avx2": 8, "scalar": 1}.get(rung.name, 4)
+            lanes = {"amx_int8": 16, "avx512_vnni": 16, "avx_vnni": 8, "avx2": 8, "scalar": 1}.get(rung.name, 4)
             self.type = vector(lanes, F32) if lanes > 1 else F32
             self._operand = f.load(self.type, f["data"])
         self.operations = 2 * lanes
@@ -125,6 +128,22 @@ class _DotStep:
                 return total + wide * wide
             case _:
                 return total + w * w
+
+
+def _tile_products(rung: Rung, name: str) -> PeakLoop:
+    f = Function(name, _ARGUMENTS, rung.attributes)
+    configure(f, [TileShape(TILE_ROWS, ROW_BYTES)] * 6)
+    for tile in range(6):
+        clear(f, tile)
+    with f.loop(0, f["count"]):
+        for tile in range(4):
+            add_byte_products(f, tile, 4, 5)
+    place = f.stack(TILE_ROWS * ROW_BYTES)
+    for tile in range(4):
+        store_tile(f, tile, place)
+    release(f)
+    f.ret()
+    return PeakLoop(name, 4 * 2 * TILE_ROWS * (ROW_BYTES // 4) * ROW_BYTES, f.text())
 
 
 def _outer_products(rung: Rung, kind: str, name: str) -> PeakLoop:

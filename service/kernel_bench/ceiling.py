@@ -2,6 +2,7 @@
 
 What is left, dot products, conversions, scale products and sums of floats in the kernel's own mix and with its own
 dependencies, is as fast as the vector pipes of this core take it. x86 only: on Arm `make arm-report` models the bound.
+Tiles and vectors meet in memory only, so the loop of an AMX kernel keeps its loads and stores, on one block in L1.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from kernels.families.amx.in_place import MACS, emit_in_place
+from kernels.families.amx.variants import records_of
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import address, compile_here, load
+from kernels.ladder import AMX_INT8
 from service.kernel_bench.register_loop import register_loop
 
 ARCH = "x86_64"
@@ -49,6 +53,9 @@ def ceiling_of(variant: MatmulVariant) -> Ceiling | None:
     if variant.rung.arch != ARCH:
         return None
     symbol = f"ceiling_{variant.name}"
+    if variant.rung == AMX_INT8:
+        load([compile_here(emit_in_place(symbol, records_of(variant.rhs), variant.rung.attributes), ARCH)])
+        return Ceiling(address(symbol), MACS)
     body = register_loop(compile_here(variant.emit(), ARCH, emit="assembly").decode())
     llvm.initialize_native_asmparser()
     load([compile_here(_module(symbol, body), ARCH)])

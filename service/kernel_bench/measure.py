@@ -71,8 +71,7 @@ def pairs(contains: str) -> Iterator[tuple[Family, MatmulVariant, MatmulVariant,
             for variant in here:
                 if contains in str(variant.name):
                     gemm = next(v for v in here if not v.is_gemv)
-                    gemv = next(v for v in here if v.is_gemv)
-                    yield family, gemm, gemv, variant.is_gemv
+                    yield family, gemm, family.gemv_beside(gemm), variant.is_gemv
 
 
 def run_bench(

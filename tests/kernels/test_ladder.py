@@ -18,6 +18,7 @@ ICELAKE = CPU(
     ZEN3.features | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni"},
     512,
 )
+SAPPHIRE_RAPIDS = CPU("x86_64", "sapphirerapids", ICELAKE.features | {"amx-tile", "amx-int8"}, 512)
 ALDER_LAKE = CPU("x86_64", "alderlake", ZEN3.features | {"avxvnni"}, 256)
 OLD_X86 = CPU("x86_64", "x86-64", frozenset(), 128)
 N1 = CPU("aarch64", "neoverse-n1", frozenset({"asimd", "dotprod"}), 128)
@@ -34,6 +35,7 @@ A72 = CPU("aarch64", "cortex-a72", frozenset({"asimd"}), 128)
     [
         (ZEN3, "avx2"),
         (ICELAKE, "avx512_vnni"),
+        (SAPPHIRE_RAPIDS, "amx_int8"),
         (ALDER_LAKE, "avx_vnni"),
         (OLD_X86, "scalar"),
         (N1, "neon_dotprod"),
@@ -61,7 +63,9 @@ def test_a_cap_that_this_cpu_lacks_is_refused_with_what_it_has(cap: str) -> None
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, ALDER_LAKE, OLD_X86, N1, N2, V1, SME, A72], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize(
+    "cpu", [ZEN3, ICELAKE, SAPPHIRE_RAPIDS, ALDER_LAKE, OLD_X86, N1, N2, V1, SME, A72], ids=lambda cpu: cpu.name
+)
 def test_gemm_and_gemv_share_one_packed_rhs(family: object, cpu: CPU) -> None:
     choice = choose_matmul(family, cpu)  # type: ignore[arg-type]
     assert choice.gemm.rhs == choice.gemv.rhs
@@ -77,7 +81,9 @@ def test_every_family_ends_in_the_scalar_rung() -> None:
         assert {variant.rung for variant in family.variants} <= set(LADDER)
 
 
-@pytest.mark.parametrize("cpu", [ZEN3, ICELAKE, OLD_X86, N1, N2, A72, ALDER_LAKE], ids=lambda cpu: cpu.name)
+@pytest.mark.parametrize(
+    "cpu", [ZEN3, ICELAKE, SAPPHIRE_RAPIDS, OLD_X86, N1, N2, A72, ALDER_LAKE], ids=lambda cpu: cpu.name
+)
 @pytest.mark.parametrize("sources", [("Q4_K", "Q4_K", "Q6_K"), ("Q5_0", "Q8_0"), ("Q4_0", "IQ4_NL", "Q2_K")])
 def test_mixed_weights_read_one_lhs(cpu: CPU, sources: tuple[str, ...]) -> None:
     choices = choose_together([family_for(source) for source in sources], cpu)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from kernels.families.amx.variants import tile_variant
 from kernels.families.block32.lanes import Isa, LaneTile
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.matrix_rungs import mmla_variants, streaming_variants
@@ -111,7 +112,9 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
     gemv = LaneTile(
         gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch, use.float_bits
     )
+    tiles = [tile_variant(rhs)] if use.rung == AVX512_VNNI else []
     return (
+        *tiles,
         _gemm_variant(code, use, gemm_lhs, rhs),
         MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, pack_variant(gemv_lhs, use.rung), gemv.emit),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from kernels.families.amx.variants import tile_variant
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.names import pack_variant
 from kernels.families.planes.code import CODES, PlaneCode
@@ -137,7 +138,9 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
         use.rung.attributes,
         use.gemv_prefetch,
     )
+    tiles = [tile_variant(rhs)] if use.rung == AVX512_VNNI else []
     return (
+        *tiles,
         MatmulVariant(gemm.name, use.rung, use.lhs, rhs, pack_variant(use.lhs, use.rung), partial(emit_gemm, gemm)),
         MatmulVariant(gemv.name, use.rung, use.row, rhs, pack_variant(use.row, use.rung), partial(emit_gemv, gemv)),
     )

@@ -27,7 +27,8 @@ DOT = {
 FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
 VECTOR_SPILL = r"\t(?:vmov\w+\t(?=.*\(%rsp)|st[rp]\t(?=.*\[sp|z))(%[xyz]mm\d+|[qz]\d+), "
 COMPILED = [v for _, v in matmul_variants() if v.rung != SCALAR]
-VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine != "sme2"]
+VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine not in ("sme2", "amx")]
+TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx"]
 STREAMING = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "sme2"]
 
 
@@ -116,6 +117,21 @@ def test_streaming_hot_loop(variant: MatmulVariant) -> None:
     if "4c32" in variant.name.rhs:
         assert len(re.findall(r"\tluti4\t", body)) == (16 if variant.is_gemv else 8)
     assert not re.search(r"\tbl\t", body)
+
+
+@pytest.mark.parametrize("variant", TILES)
+def test_tile_hot_loop(variant: MatmulVariant) -> None:
+    """A product of tiles per block, or per half of one with scales of its own, while 16 accumulators stay in place."""
+    assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
+    body = hot_loop(assembly, FMA)
+    products = 2 if "k16" in variant.name.rhs else 1
+    for instruction in ("tdpbssd", "tilestored"):
+        assert len(re.findall(rf"\t{instruction}\t", body)) == products
+    assert len(re.findall(r"\ttileloadd\t", body)) == 2 * products
+    assert len(re.findall(FMA, body)) >= 16
+    assert not re.search(r"\tcallq?\t", body)
+    assert spilled_accumulators(body) == []
+    assert assembly.index("\tldtilecfg\t") < assembly.index("\ttdpbssd\t") < assembly.index("\ttilerelease")
 
 
 def test_compilation_leaves_the_scheduler_as_it_was() -> None:

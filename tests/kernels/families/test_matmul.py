@@ -82,7 +82,7 @@ def test_matmul(family: Family, variant: MatmulVariant, library: KernelLibrary, 
 @pytest.mark.parametrize(("family", "variant"), [p for p in HERE if not p.values[1].is_gemv])
 def test_gemm_rows_equal_gemv(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
     """Batch-invariant: a row's bits do not depend on the rows beside it, nor on which kernel computed it."""
-    gemv = next(v for v in family.variants if v.rung == variant.rung and v.is_gemv)
+    gemv = family.gemv_beside(variant)
     k = whole(family, 128)
     x, raw = rows(4, 21, k), random_weights(family.source, 40, k, seed=5)
     rhs = variant.rhs.pack(raw)

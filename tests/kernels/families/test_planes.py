@@ -14,7 +14,7 @@ from kernels.quant.fields import BLOCK
 from kernels.quant.random_rows import random_weights
 from kernels.registry import family_for
 from kernels.select import choose_matmul
-from tests.kernels.test_ladder import ICELAKE, N1, ZEN3
+from tests.kernels.test_ladder import ICELAKE, N1, SAPPHIRE_RAPIDS, ZEN3
 
 LAYOUTS = [(8, 4), (16, 4), (4, 4), (4, 8)]
 
@@ -62,5 +62,5 @@ def test_a_rung_packs_the_lhs_once_for_mixed_files(rung: Rung) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_the_best_rung_is_written_for(family: Family) -> None:
-    for cpu, rung in ((ZEN3, "avx2"), (ICELAKE, "avx512_vnni"), (N1, "neon_dotprod")):
+    for cpu, rung in ((ZEN3, "avx2"), (ICELAKE, "avx512_vnni"), (SAPPHIRE_RAPIDS, "amx_int8"), (N1, "neon_dotprod")):
         assert choose_matmul(family, cpu).rung.name == rung

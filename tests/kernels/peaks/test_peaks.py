@@ -7,7 +7,7 @@ import pytest
 from kernels.cpu import detect_cpu
 from kernels.jit.build import compile_apart
 from kernels.jit.library import KernelLibrary
-from kernels.ladder import AVX2, LADDER, NEON_DOTPROD, NEON_I8MM, SME2, SVE_I8MM, Rung, rungs_for
+from kernels.ladder import AMX_INT8, AVX2, LADDER, NEON_DOTPROD, NEON_I8MM, SME2, SVE_I8MM, Rung, rungs_for
 from kernels.peaks.emit import ACCUMULATORS, F32_FMA, INT8, compute_loop, read_loop
 from kernels.peaks.measure import DEFAULT_CACHE_BYTES, READ_CHUNK_BYTES, last_level_bytes, measure_peaks
 
@@ -47,6 +47,14 @@ def test_outer_products_fill_the_four_tiles() -> None:
     assembly = compile_apart(loop.text, rung.arch, emit="assembly").decode()
     assert assembly.count("smopa") == 4
     assert loop.per_turn == 4 * 16 * 16 * 8
+
+
+def test_tile_products_fill_four_tiles() -> None:
+    loop = compute_loop(AMX_INT8, INT8)
+    assembly = compile_apart(loop.text, AMX_INT8.arch, emit="assembly").decode()
+    assert assembly.count("tdpbssd") == 4
+    assert loop.per_turn == 4 * 16 * 16 * 64 * 2
+    assert assembly.index("ldtilecfg") < assembly.index("tdpbssd") < assembly.index("tilerelease")
 
 
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: f"{rung.name}{rung.streaming_bits or ''}")
