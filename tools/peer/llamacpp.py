@@ -15,6 +15,7 @@ from pathlib import Path
 from kernels.jit.folder import cache_folder
 
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
+TILE_LOAD = "_tile_loadconfig(&tc);"
 TARGETS = ("llama-bench", "llama-quantize")
 # Native code is the fair peer: prebuilt wheels stop at AVX2. The rest only keeps the build small and off the network.
 OPTIONS = (
@@ -53,11 +54,24 @@ def build_programs(targets: Sequence[str], build: Path, folder: Path) -> None:
     archive = next(build.glob("*.tar.gz"))
     _run(["tar", "--extract", "--file", str(archive), "--directory", str(build)])
     source = next(build.glob("*/vendor/llama.cpp"))
+    keep_tile_shapes(source / "ggml/src/ggml-cpu/amx/mmq.cpp")
     _run(["cmake", "-S", str(source), "-B", str(build / "made"), *OPTIONS])
     num_jobs = len(os.sched_getaffinity(0))
     _run(["cmake", "--build", str(build / "made"), f"-j{num_jobs}", "--target", *targets])
     for target in targets:
         shutil.move(build / "made/bin" / target, folder / target)
+
+
+def keep_tile_shapes(file: Path) -> None:
+    """Makes GCC 12 store the whole of AMX's tile configuration before it is loaded.
+
+    Its `_tile_loadconfig` tells the compiler of the first 8 bytes alone; without the others every prefill of Q4_0,
+    Q4_1, Q8_0 and K-quants on a CPU with AMX ends in SIGILL.
+    """
+    text = file.read_text()
+    if text.count(TILE_LOAD) != 1:
+        raise PeerError(f"{file.name} holds {TILE_LOAD!r} {text.count(TILE_LOAD)} times, not once")
+    file.write_text(text.replace(TILE_LOAD, f'__asm__ volatile("" : : "r"(&tc) : "memory"); {TILE_LOAD}'))
 
 
 def quantised_purely(source: Path, kind: str) -> Path:

@@ -8,11 +8,11 @@ import pytest
 
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_here
-from kernels.ladder import SCALAR
+from kernels.ladder import AMX_INT8, SCALAR
 from kernels.registry import matmul_variants
 from service.kernel_bench.register_loop import register_loop
 
-X86 = [v for _, v in matmul_variants() if v.rung.arch == "x86_64" and v.rung != SCALAR]
+X86 = [v for _, v in matmul_variants() if v.rung.arch == "x86_64" and v.rung not in (SCALAR, AMX_INT8)]
 
 LOOP = """
 f:
