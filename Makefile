@@ -91,6 +91,12 @@ architecture-parity: env ## Compare logits of every architecture with llama.cpp'
 	@tools/env/require peer
 	$(BIN)/python -m tools.parity.architectures $(ARGS)
 
+type-parity: env ## Compare every type of weights with llama.cpp, and llama.cpp with itself (ARGS= goes to it).
+	@$(BIN)/gemmule pull > /dev/null
+	@$(BIN)/gemmule pull gemma-3-270m > /dev/null
+	@tools/env/require peer
+	$(BIN)/python -m tools.parity.types $(ARGS)
+
 token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and adversarial texts (MODEL=, ARGS=).
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'
 	@tools/env/require peer
@@ -99,7 +105,7 @@ token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and advers
 proto: env ## Generate the messages of service/rpc/proto from its protocol files.
 	$(BIN)/python -m tools.proto.generate
 
-.PHONY: gemma-bench image image-check image-lock rollout-check ray-env ray-check loadtest-check
+.PHONY: gemma-bench image image-check image-lock rollout-check ray-env ray-check loadtest-check type-parity
 image: ## Build the image for both platforms, by docker buildx (ARGS=--push goes to it).
 	docker buildx build --platform linux/amd64,linux/arm64 --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
 

@@ -88,7 +88,7 @@ def evaluate(
 
 
 def quantize(
-    source: Annotated[str, typer.Argument(help="GGUF file, or the name of a pulled demo model.")],
+    source: Annotated[str, typer.Argument(help="GGUF file, Hugging Face folder, or the name of a demo model.")],
     target: Annotated[Path, typer.Argument(help="GGUF file to write.")],
     kind: Annotated[str, typer.Option("--type", help=KINDS)],
     outer: Annotated[
@@ -99,11 +99,14 @@ def quantize(
     ] = None,
     cache: Cache = None,
 ) -> None:
-    """Write a GGUF model with its matrices in another type. The file appears when it is whole."""
+    """Write a GGUF model with its matrices in another type. The file appears when it is whole.
+
+    A Hugging Face folder holds config.json, tokenizer.json and safetensors.
+    """
     settings = settings_from({"cache": cache})
     from service.pull import resolve_model
 
-    path = resolve_model(source, settings.cache)
+    path = Path(source) if Path(source).is_dir() else resolve_model(source, settings.cache)
 
     from service.count_progress import CountProgress
     from service.quantise.recipe import Wish

@@ -37,7 +37,7 @@ LAYERS = (
     ("service.assembly", "service.loader", "service.http", "service.rpc", "service.bench_report"),
     ("service.machine_facts",),
     ("service.access", "service.explain", "service.generate", "service.metrics", "service.tracing"),
-    ("service.engine", "service.structured"),
+    ("service.engine", "service.huggingface", "service.structured"),
     ("service.model", "service.pull", "service.tokenizer"),
     ("service.flags",),
     (

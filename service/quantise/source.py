@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
+from service.gguf.pair import Pair
 from service.gguf.reader import GGUFFile, TensorInfo, open_gguf
 from service.gguf.row_types import PREFIX, RowType
 from service.gguf.types import GGMLType, ValueType
@@ -19,16 +20,6 @@ from service.quantise.recipe import TensorType
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A metadata key with its value. `element_type`: of an array's elements, None for a scalar."""
-
-    key: str
-    value: Any
-    value_type: ValueType
-    element_type: ValueType | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +31,13 @@ class SourceTensor:
 
 
 class ModelSource(Protocol):
-    """An open model. Every method raises ModelFileError where the source is wrong."""
+    """An open model, and a context that closes it. Every method raises ModelFileError where the source is wrong."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None: ...
 
     @property
     def architecture(self) -> str: ...

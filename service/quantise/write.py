@@ -17,6 +17,7 @@ import numpy as np
 from kernels.cpu import usable_cores
 from service.errors import SettingsError
 from service.gguf.row_types import GGML_I8, NAMES_KEY, PREFIX, TYPES_KEY, VERSION, VERSION_KEY, RowType
+from service.quantise.folder import FolderSource
 from service.quantise.recipe import Made, TensorType, Wish
 from service.quantise.source import Bytes, Floats, GGUFSource, ModelSource
 
@@ -27,14 +28,16 @@ Progress = Callable[[str, int, int], None]
 
 
 def quantise(source: Path, target: Path, wish: Wish, progress: Progress) -> int:
-    """-> bytes written. ModelFileError for a bad source, SettingsError for a type that cannot be written or a target
-    that is the source.
+    """`source`: a GGUF file, or a folder as Hugging Face keeps models. -> bytes written.
+
+    ModelFileError for a bad source, SettingsError for a type that cannot be written or a target that is the source.
     """
     wish.check()
     if target.exists() and target.samefile(source):
         raise SettingsError(f"{target} is the model itself; name another file")
     unfinished = target.with_name(f"{target.name}.unfinished")
-    with GGUFSource(source) as model:
+    model: ModelSource = FolderSource(source) if source.is_dir() else GGUFSource(source)
+    with model:
         try:
             _write(model, unfinished, wish, progress)
             unfinished.rename(target)

@@ -1,0 +1,177 @@
+"""Every type of weights beside llama.cpp on the same file and text: perplexity, KL divergence, the best token.
+
+`python -m tools.parity.types [NAME ...]`; `make type-parity`. SmolLM2 in six types, Gemma 3 270M as it is published,
+and random weights in the K-quants and IQ4_NL, which llama-quantize makes. 2,040 tokens of the passages in `text` are
+scored.
+
+The bars are those of a program that does the same as another: perplexity within 0.5 %, mean KL divergence at most
+0.002, the same best token at 98 %. How near two right programs can come is seen by llama.cpp beside itself, token by
+token instead of 512 at a time: both round activations to int8, and a rounding that falls to the other side moves all
+that follows. A bar that llama.cpp misses with itself is shown as `peer too`, and counts as met where we are no further
+from its prefill than its decode is, and a quarter more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from kernels.jit.folder import cache_folder
+from service.errors import GemmuleError
+from service.loader import GemmuleModel, load_model
+from service.pull import resolve_model
+from service.quality.evaluate import scored_logits
+from service.quality.measures import F64, log_probabilities
+from service.quality.windows import Window
+from service.settings import Settings
+from tools.parity.peer_logits import divergence, losses, rows, save_logits
+from tools.parity.texts import TEXT_FOLDER
+from tools.peer.llamacpp import PeerError, programs, quantised_purely
+from tools.peer.random_model import SHAPES, write
+
+CONTEXT, WINDOWS = 512, 8
+BATCH_ROWS = 64
+PERPLEXITY, KL, SAME = 0.005, 0.002, 0.98
+SLACK = 1.25
+SMOLLM2 = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16")
+RANDOM = ("Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL")
+RANDOM_SHAPE = "small"
+
+
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """Of two programs on a text. `perplexity`: of the one over that of the other, less 1."""
+
+    perplexity: float
+    kl: float
+    same: float
+    num_scored: int
+
+    @classmethod
+    def of(cls, pairs: Iterator[tuple[Window, F64, F64]]) -> Nearness:
+        """Window, log probabilities of the one and of the reference."""
+        ours, theirs, kl, same = [], [], [], []
+        for window, log_p, reference in pairs:
+            ours.append(losses(log_p, window.next_ids))
+            theirs.append(losses(reference, window.next_ids))
+            kl.append(divergence(log_p, reference))
+            same.append(log_p.argmax(axis=1) == reference.argmax(axis=1))
+        loss = np.concatenate(ours).mean() - np.concatenate(theirs).mean()
+        return cls(
+            float(np.expm1(loss)),
+            float(np.concatenate(kl).mean()),
+            float(np.concatenate(same).mean()),
+            sum(map(len, ours)),
+        )
+
+    def verdicts(self, itself: Nearness | None) -> list[str]:
+        """Perplexity, KL, best token: met, peer too, MISSED."""
+        met = [abs(self.perplexity) <= PERPLEXITY, self.kl <= KL, self.same >= SAME]
+        no_further = [False] * 3
+        if itself is not None:
+            no_further = [
+                abs(self.perplexity) <= SLACK * abs(itself.perplexity),
+                itself.kl > KL and self.kl <= SLACK * itself.kl,
+                itself.same < SAME and 1 - self.same <= SLACK * (1 - itself.same),
+            ]
+        return ["met" if yes else "peer too" if near else "MISSED" for yes, near in zip(met, no_further, strict=True)]
+
+
+def files() -> Mapping[str, Callable[[], Path]]:
+    """By name; made when they are asked for."""
+    demo = "smollm2-135m-instruct"
+    found: dict[str, Callable[[], Path]] = {"SmolLM2 demo": lambda: resolve_model(demo)}
+    for kind in SMOLLM2:
+        found[f"SmolLM2 {kind}"] = lambda kind=kind: quantised_purely(resolve_model(demo), kind)  # type: ignore[misc]
+    found["Gemma 3 270M Q4_K_M"] = lambda: resolve_model("gemma-3-270m")
+    for kind in RANDOM:
+        found[f"random {kind}"] = lambda kind=kind: quantised_purely(_random(), kind)  # type: ignore[misc]
+    return found
+
+
+def _random() -> Path:
+    """Random weights in F16, with a width that super-blocks of 256 divide."""
+    path = cache_folder().absolute() / "peer" / f"random-{RANDOM_SHAPE}.gguf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        write(unfinished, SHAPES[RANDOM_SHAPE])
+        unfinished.rename(path)
+    return path
+
+
+def compare(path: Path, text: Path, folder: Path, threads: int, step: int | None) -> tuple[Nearness, Nearness | None]:
+    """We, and llama.cpp `step` tokens at a time, each beside llama.cpp's prefill."""
+    sizes = {"context": CONTEXT, "windows": WINDOWS, "threads": threads}
+    base = save_logits(path, text, folder / "base.kld", step=CONTEXT, **sizes)
+    itself = None
+    if step is not None:
+        other = save_logits(path, text, folder / "other.kld", step=step, **sizes)
+        pairs = ((window, log_p, base.log_p(index)) for index, (window, log_p) in enumerate(rows(other)))
+        itself = Nearness.of(pairs)
+    settings = Settings(threads=threads, ctx=CONTEXT, max_batch=BATCH_ROWS, max_step_tokens=CONTEXT)
+    model = load_model(path, settings)
+    try:
+        ours = Nearness.of((window, _log_p(model, window), reference) for window, reference in rows(base))
+    finally:
+        model.close()
+    return ours, itself
+
+
+def _log_p(model: GemmuleModel, window: Window) -> F64:
+    ids = window.ids.copy()
+    if model.tokenizer.add_bos and model.tokenizer.bos_id is not None:
+        ids[0] = model.tokenizer.bos_id
+    return np.concatenate([log_probabilities(logits) for _, logits in scored_logits(model, Window(ids))])
+
+
+def cells(found: Nearness) -> tuple[str, str, str]:
+    return f"{found.perplexity:+.3%}", f"{found.kl:.5f}", f"{found.same:.2%}"
+
+
+def main() -> None:
+    """Zero when every bar is met, or missed by llama.cpp with itself too."""
+    parser = argparse.ArgumentParser(prog="python -m tools.parity.types", description=__doc__)
+    known = files()
+    parser.add_argument("name", nargs="*", help=f"part of a name (default: all): {', '.join(known)}")
+    parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--step", type=int, default=1, help="of llama.cpp beside itself; 0: leave it out")
+    options = parser.parse_args()
+    console, failed = Console(width=120), False
+    table = Table("file", title=f"beside llama.cpp's prefill, {WINDOWS} windows of {CONTEXT} tokens")
+    for column in ("who", "perplexity", "mean KL", "same best", "perplexity", "KL", "best"):
+        table.add_column(column)
+    try:
+        programs(["llama-perplexity", "llama-quantize"])
+        with tempfile.TemporaryDirectory() as made:
+            text = Path(made) / "text.txt"
+            text.write_text("\n".join(path.read_text() for path in sorted(TEXT_FOLDER.rglob("*.txt"))))
+            for name, make in known.items():
+                if options.name and not any(part.lower() in name.lower() for part in options.name):
+                    continue
+                print(f"parity: {name}", file=sys.stderr, flush=True)
+                ours, itself = compare(make(), text, Path(made), options.threads, options.step or None)
+                verdicts = ours.verdicts(itself)
+                failed |= "MISSED" in verdicts
+                table.add_row(name, "gemmule", *cells(ours), *verdicts)
+                if itself is not None:
+                    table.add_row("", "llama.cpp", *cells(itself))
+                print(name, cells(ours), cells(itself) if itself else "", ours.num_scored, file=sys.stderr, flush=True)
+    except (PeerError, GemmuleError, OSError, subprocess.SubprocessError) as error:
+        sys.exit(f"parity: {error}")
+    console.print(table)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
