@@ -105,7 +105,7 @@ token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and advers
 proto: env ## Generate the messages of service/rpc/proto from its protocol files.
 	$(BIN)/python -m tools.proto.generate
 
-.PHONY: gemma-bench image image-check image-lock rollout-check ray-env ray-check loadtest-check type-parity
+.PHONY: gemma-bench image image-check image-lock rollout-check ray-env ray-check loadtest-check type-parity fuzz-files
 image: ## Build the image for both platforms, by docker buildx (ARGS=--push goes to it).
 	docker buildx build --platform linux/amd64,linux/arm64 --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(ARGS) .
 
@@ -145,6 +145,8 @@ loadtest-check: env ## Hold the load test's figures against a server of known de
 .PHONY: loadtest-second
 loadtest-second: env .venv-guidellm/stamp ## Hold the load test's figures against guidellm's, on a server of known delays.
 	$(BIN)/python -m tools.loadcheck.second .venv-guidellm/bin/guidellm $(ARGS)
+fuzz-files: env ## Damage model files, tokenizers, templates and folders 5,000 times: one line each (ARGS= goes to it).
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 fuzz-api: env ## Try a running server with 2,000 and more generated requests (URL=, ARGS= goes to schemathesis).
 	$(BIN)/schemathesis run '$(URL)/openapi.json' --phases fuzzing --max-examples 200 --request-timeout 120 \
