@@ -2,7 +2,8 @@
 
 mixed48: attention, embedding and output in 8 bits, the feed-forward part in 4, a scale a channel each (the Mixed_INT48
 of XNNPACK's Gemma benchmark). 8da4w-gN: 4 bits with a scale for each N weights along K, or for fewer where N does not
-divide K. Norms, biases and what else is a vector stay as they are.
+divide K; the scheme is one of linear layers, so the embedding, and an output that is tied to it, become qc8 unless
+another type is named. Norms, biases and what else is a vector stay as they are.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Wish:
         if kind.lower() == MIXED:
             kind = "q4cx" if ".ffn_" in name else "qc8"
         if name == EMBEDDING:
-            kind = self.embedding or self.outer or kind
+            kind = self.embedding or self.outer or ("qc8" if kind.lower() in GROUPS else kind)
         elif name == OUTPUT:
             kind = self.outer or kind
         return TYPES[kind.lower()]

@@ -144,6 +144,25 @@ def test_a_smaller_group_where_the_wished_one_does_not_divide(tiny_gguf_of: Path
         assert file.tensors[FEED_FORWARD].type.name == "gemmule.8DA4W_G32"
 
 
+@pytest.mark.parametrize(
+    ("wish", "embedding", "has_output"),
+    [
+        (Wish("8da4w-g64"), "QC8", False),
+        (Wish("8da4w-g64", outer="8da4w-g32"), "8DA4W_G32", False),
+        (Wish("8da4w-g64", embedding="8da4w-g32"), "8DA4W_G32", True),
+        (Wish("q4cx"), "Q4CX", False),
+    ],
+)
+def test_the_embedding_of_a_tied_model(
+    tiny_gguf_of: PathOf, tmp_path: Path, wish: Wish, embedding: str, has_output: bool
+) -> None:
+    target = tmp_path / "out.gguf"
+    quantise(tiny_gguf_of(**OWN), target, wish, quiet)
+    with open_gguf(target) as file:
+        assert file.tensors["token_embd.weight"].type.name == f"gemmule.{embedding}"
+        assert ("output.weight" in file.tensors) is has_output
+
+
 def test_half_a_file_is_never_left(tiny_gguf: Path, tmp_path: Path) -> None:
     def stop(name: str, done: int, tensors: int) -> None:
         raise KeyboardInterrupt
