@@ -99,6 +99,7 @@ class Service:
             self._request_traces,
             max_body=settings.max_body,
             access=self._access,
+            allowed_origins=settings.allowed_origins,
         )
         http_face = answering(
             app,

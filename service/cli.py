@@ -145,6 +145,10 @@ def serve(
     api_key_file: Annotated[
         str | None, typer.Option(help="File of API keys, one a line: KEY [name=NAME] [max_open=NUMBER] [admin].")
     ] = None,
+    cors_origins: Annotated[
+        str | None,
+        typer.Option(help="Origins whose pages may call from browsers, separated by commas, or * (default: none)."),
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain (PEM): TLS on both faces.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its private key (PEM).")] = None,
     max_connections: Annotated[

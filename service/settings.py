@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     api_key_file: Path | None = Field(
         default=None, description="File of API keys, one a line: KEY [name=NAME] [max_open=NUMBER] [admin]."
     )
+    cors_origins: str | None = Field(
+        default=None,
+        pattern=r"^(\*|https?://[^/,\s]+(,https?://[^/,\s]+)*)$",
+        description="Origins whose pages may call from browsers, separated by commas, or * (default: none).",
+    )
     tls_cert: Path | None = Field(default=None, description="Certificate chain (PEM): TLS on both faces.")
     tls_key: Path | None = Field(default=None, description="Its private key (PEM).")
     max_connections: int = Field(
@@ -139,6 +144,10 @@ class Settings(BaseSettings):
     @property
     def api_keys(self) -> str | None:
         return None if self.api_key is None else self.api_key.get_secret_value()
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        return () if self.cors_origins is None else tuple(self.cors_origins.split(","))
 
     @property
     def tls(self) -> tuple[Path, Path] | None:

@@ -1,8 +1,10 @@
 """The HTTP face as an ASGI application. Knows no socket and no engine."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from service.access import Access
 from service.generate.serving import Serving
@@ -41,10 +43,11 @@ def create_app(
     *,
     max_body: int,
     access: Access | None = None,
+    allowed_origins: Sequence[str] = (),
     sse_keep_alive_s: float = SSE_KEEP_ALIVE_S,
     body_timeout_s: float = BODY_TIMEOUT_S,
 ) -> FastAPI:
-    """Without `access` everybody may call."""
+    """Without `access` everybody may call; `allowed_origins`: of pages that may call from a browser, or *."""
     app = FastAPI(
         title="Gemmule",
         version=version("gemmule"),
@@ -59,18 +62,19 @@ def create_app(
     app.state.sse_keep_alive_s = sse_keep_alive_s
     app.state.body_timeout_s = body_timeout_s
     app.add_middleware(Guard, access=access or Access())
+    if allowed_origins:
+        # Before the guard: a browser that asks whether it may has no key yet.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=allowed_origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("authorization", "content-type", "x-request-id", "traceparent"),
+            expose_headers=("x-request-id", "retry-after"),
+        )
     app.add_middleware(TraceRequests, traces=request_traces or RequestTraces())
     app.add_middleware(CountRequests, metrics=metrics.http)
     install_error_handlers(app)
-    for routes in (
-        completion_routes,
-        chat_routes,
-        token_routes,
-        kserve_routes,
-        page_routes,
-        status_routes,
-        trace_routes,
-    ):
+    for routes in ROUTES:
         app.include_router(routes.router)
     describe_bodies(app)
     return app

@@ -96,7 +96,7 @@ async def generate(request: Request, name: str, body: Body, version: str = MODEL
     "/v2/models/{name}/generate_stream",
     summary="Continue a text, as server-sent events.",
     openapi_extra=body_of(GenerateRequest, EXAMPLE),
-    responses=stream_of(),
+    responses=stream_of("GenerateResponse"),
 )
 @router.post("/v2/models/{name}/versions/{version}/generate_stream", include_in_schema=False)
 async def generate_stream(request: Request, name: str, body: Body, version: str = MODEL_VERSION) -> Response:

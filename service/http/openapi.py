@@ -9,6 +9,7 @@ from service.http.body import StrictBody
 from service.http.response_schemas import SCHEMAS
 
 REF = "#/components/schemas/{model}"
+DONE = "[DONE]"
 ERROR_STATUSES = (400, 401, 404, 405, 413, 429, 500, 503)
 
 Responses = dict[int | str, dict[str, Any]]
@@ -27,18 +28,22 @@ def json_of(name: str, *statuses: int, description: str = "OK", streams: bool = 
     """For a route's `responses`: a JSON body of the schema, or one of the errors."""
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": REF.format(model=name)}}}
     if streams:
-        content |= _events()
+        content |= _events(f"{name}Chunk")
     return {status: {"description": description, "content": content} for status in statuses or (200,)} | {
         status: response for status, response in _errors().items() if status not in statuses
     }
 
 
-def stream_of() -> Responses:
-    return {200: {"description": "Server-sent events.", "content": _events()}} | _errors()
+def stream_of(name: str) -> Responses:
+    return {200: {"description": "Server-sent events.", "content": _events(name)}} | _errors()
 
 
-def _events() -> dict[str, Any]:
-    return {"text/event-stream": {"schema": {"type": "string"}}}
+def _events(name: str) -> dict[str, Any]:
+    """The schema is that of one event, as tools read it for streams before OpenAPI 3.2's `itemSchema`."""
+    one_of = {"anyOf": [{"$ref": REF.format(model=name)}, {"$ref": REF.format(model="Error")}]}
+    chunk = {"type": "string", "contentMediaType": "application/json", "contentSchema": one_of}
+    event = {"type": "object", "required": ["data"], "properties": {"data": {"anyOf": [{"const": DONE}, chunk]}}}
+    return {"text/event-stream": {"schema": event}}
 
 
 def _errors() -> Responses:

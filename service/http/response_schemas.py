@@ -48,6 +48,23 @@ CHAT_CHOICE = _object(
     {"index": COUNT, "message": MESSAGE, "logprobs": {"type": ["object", "null"]}, "finish_reason": FINISH_REASON},
     {"token_ids": IDS},
 )
+CALL_DELTA = _object(
+    {"index": COUNT, "function": _object({"arguments": TEXT}, {"name": TEXT})}, {"id": TEXT, "type": TEXT}
+)
+DELTA = _object(
+    {},
+    {
+        "role": TEXT,
+        "content": {"type": ["string", "null"]},
+        "refusal": {"type": ["string", "null"]},
+        "reasoning_content": TEXT,
+        "tool_calls": _list(CALL_DELTA),
+    },
+)
+CHAT_DELTA = _object(
+    {"index": COUNT, "delta": DELTA, "logprobs": {"type": ["object", "null"]}, "finish_reason": FINISH_REASON},
+    {"token_ids": IDS},
+)
 MODEL = _object({"id": TEXT, "object": TEXT, "created": COUNT, "owned_by": TEXT, "max_model_len": COUNT})
 TENSOR = _object({"name": TEXT, "datatype": TEXT, "shape": _list({"type": "integer"})})
 COST = _object(
@@ -65,15 +82,24 @@ def _response(object: str, choice: dict[str, Any]) -> dict[str, Any]:
     return _object(head | {"usage": _ref("Usage")}, {"timings": _ref("Timings")})
 
 
+def _chunk(object: str, choice: dict[str, Any]) -> dict[str, Any]:
+    """An event of a stream; the last one has the timings, one without choices the usage."""
+    head = {"id": TEXT, "object": {"const": object}, "created": COUNT, "model": TEXT, "choices": _list(choice)}
+    usage = {"anyOf": [_ref("Usage"), {"type": "null"}]}
+    return _object(head, {"usage": usage, "timings": _ref("Timings")})
+
+
 SCHEMAS: dict[str, dict[str, Any]] = {
     "Error": ERROR,
     "Usage": USAGE,
     "Timings": TIMINGS,
     "Completion": _response("text_completion", COMPLETION_CHOICE),
     "ChatCompletion": _response("chat.completion", CHAT_CHOICE),
+    "CompletionChunk": _chunk("text_completion", COMPLETION_CHOICE),
+    "ChatCompletionChunk": _chunk("chat.completion.chunk", CHAT_DELTA),
     "Model": MODEL,
     "Models": _object({"object": TEXT, "data": _list(_ref("Model"))}),
-    "Health": _object({"status": {"enum": ["live", "loading", "ready", "draining"]}}),
+    "Health": _object({"status": {"enum": ["live", "stalled", "loading", "ready", "draining"]}}),
     "Trace": {"type": ["object", "array"]},
     "Version": _object({"version": TEXT}),
     "Kernels": _object(

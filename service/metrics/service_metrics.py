@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from service.engine.client import EngineStats
 from service.engine.observer import EngineObserver, RequestTimings, StepTimings
+from service.metrics.cpu import CpuCollector
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 from service.metrics.exposition import Exposition
 from service.metrics.gen_ai_metrics import GenAiMetrics
@@ -54,6 +55,7 @@ class ServiceMetrics:
         self.rejections = Rejections(self.registry)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
+        self.registry.register(CpuCollector())
         self._engine = EngineMetrics(self.registry)
 
     def observer(self, model: str, *others: EngineObserver) -> EngineObserver:

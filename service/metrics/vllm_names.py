@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
@@ -34,6 +34,7 @@ ALIASES = (
     Alias("kv_usage_ratio", "kv_cache_usage_perc"),
     Alias("prompt_tokens", "prompt_tokens"),
     Alias("generation_tokens", "generation_tokens"),
+    Alias("prefix_cache_hits", "prompt_tokens_cached"),
     Alias("prefix_cache_queries", "prefix_cache_queries"),
     Alias("prefix_cache_hits", "prefix_cache_hits"),
     Alias("draft_tokens", "spec_decode_num_draft_tokens"),
@@ -49,6 +50,7 @@ ALIASES = (
     Alias("request_decode_time_seconds", "request_decode_time_seconds"),
     Alias("request_prompt_tokens", "request_prompt_tokens"),
     Alias("request_generation_tokens", "request_generation_tokens"),
+    Alias("request_generation_tokens", "request_max_num_generation_tokens"),
     Alias("step_tokens", "iteration_tokens_total"),
 )
 
@@ -73,9 +75,11 @@ class VllmNames(Collector):
             family = families.get(f"gemmule_{alias.ours}")
             if family is not None:
                 yield self._renamed(family, alias)
+        yield self._http(families)
         stats = self._stats()
         if stats is not None:
             yield self._cache_config(families, stats)
+            yield self._waiting(stats)
 
     def _renamed(self, family: Metric, alias: Alias) -> Metric:
         made = Metric(f"vllm:{alias.theirs}", family.documentation, "counter" if alias.is_counted else family.type)
@@ -91,6 +95,27 @@ class VllmNames(Collector):
             series = sums.setdefault((name, tuple(labels.values())), _Series(labels=labels))
             series.value += sample.value
         made.samples = [Sample(name, series.labels, series.value) for (name, _), series in sums.items()]
+        return made
+
+    def _http(self, families: dict[str, Metric]) -> Metric:
+        """As the instrumentation that vLLM uses has it: statuses by their first digit."""
+        made = CounterMetricFamily("http_requests", "Requests by route and status.", labels=("handler", "status"))
+        sums: dict[tuple[str, str], float] = {}
+        family = families.get("gemmule_http_requests")
+        for sample in family.samples if family else ():
+            if sample.name.endswith("_total"):
+                key = sample.labels["endpoint"], f"{sample.labels['status'][:1]}xx"
+                sums[key] = sums.get(key, 0.0) + sample.value
+        for labels, value in sums.items():
+            made.add_metric(labels, value)
+        return made
+
+    def _waiting(self, stats: EngineStats) -> Metric:
+        labels = (*self._own, "reason")
+        made = GaugeMetricFamily("vllm:num_requests_waiting_by_reason", "Requests that wait.", labels=labels)
+        # Nobody is held back by anything but a lack of room.
+        for reason, value in (("capacity", stats.num_queued), ("deferred", 0)):
+            made.add_metric((*self._own.values(), reason), value)
         return made
 
     def _cache_config(self, families: dict[str, Metric], stats: EngineStats) -> Metric:

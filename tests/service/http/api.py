@@ -1,7 +1,7 @@
 """The HTTP face over a fake model, in this process: an httpx client that needs no socket."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,7 @@ async def api(
     has_chat_template: bool = True,
     sse_keep_alive_s: float = 60.0,
     access: Access | None = None,
+    allowed_origins: Sequence[str] = (),
     body_timeout_s: float = 60.0,
     **arguments: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
@@ -42,6 +43,7 @@ async def api(
             metrics,
             max_body=max_body,
             access=access,
+            allowed_origins=allowed_origins,
             sse_keep_alive_s=sse_keep_alive_s,
             body_timeout_s=body_timeout_s,
         )

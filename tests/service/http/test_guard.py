@@ -88,6 +88,25 @@ async def test_no_other_origin_is_let_in() -> None:
             assert not [name for name in response.headers if name.startswith("access-control")]
 
 
+async def test_an_origin_that_is_let_in() -> None:
+    origin = {"origin": "https://app.example"}
+    wanted = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    access = Access("sk-the-right-one")
+    async with api(FakeRunner(), access=access, allowed_origins=["https://app.example"]) as client:
+        preflight = await client.options("/v1/completions", headers=origin | wanted)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        answer = await client.post("/v1/completions", json=ASK, headers=KEY | origin)
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert "access-control-allow-credentials" not in answer.headers
+        assert (await client.post("/v1/completions", json=ASK, headers=origin)).status_code == 401
+        elsewhere = {"origin": "https://elsewhere.example"}
+        refused = await client.options("/v1/completions", headers=elsewhere | wanted)
+        assert "access-control-allow-origin" not in refused.headers
+        answer = await client.post("/v1/completions", json=ASK, headers=KEY | elsewhere)
+        assert "access-control-allow-origin" not in answer.headers
+
+
 async def test_a_body_that_does_not_come() -> None:
     runner = FakeRunner()
     async with server(runner, body_timeout_s=0.1) as client:
