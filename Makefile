@@ -148,9 +148,24 @@ loadtest-second: env .venv-guidellm/stamp ## Hold the load test's figures agains
 fuzz-files: env ## Damage model files, tokenizers, templates and folders 5,000 times: one line each (ARGS= goes to it).
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-fuzz-api: env ## Try a running server with 2,000 and more generated requests (URL=, ARGS= goes to schemathesis).
-	$(BIN)/schemathesis run '$(URL)/openapi.json' --phases fuzzing --max-examples 200 --request-timeout 120 \
-	  --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance $(ARGS)
+.PHONY: schemas streams hostile costs
+fuzz-api: env ## Try the API with 2,000 and more requests that schemathesis makes from its OpenAPI document (ARGS=).
+	$(BIN)/python -m tests.faces fuzz $(ARGS)
+
+schemas: env ## Ask the demo model for 200 JSON schemas; each answer parses and validates (ARGS=).
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tests.faces schemas $(ARGS)
+
+streams: env ## 64 gRPC streams beside 64 HTTP streams of the demo model: nothing is lost, the same texts (ARGS=).
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tests.faces streams $(ARGS)
+
+hostile: env ## 10,000 half-open connections of each kind, slow loris, header bombs, endless bodies (ARGS=).
+	$(BIN)/python -m tests.faces hostile $(ARGS)
+
+costs: env ## What counting, traces, masks, streaming and scrapes cost, each in turn with doing without (ARGS="ticks").
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tests.costs $(ARGS)
 
 lock: ## Take the newest versions of all packages and lock them.
 	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock

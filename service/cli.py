@@ -135,8 +135,7 @@ def serve(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="mapped or copied: use kept weights in the file that all processes share, or in a copy in huge pages "
-            "of this one."
+            help="Use kept weights in the file that all processes share, or in a copy in huge pages of this one."
         ),
     ] = None,
     api_key: Annotated[

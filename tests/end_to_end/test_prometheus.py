@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -15,7 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.metrics.exposition import series
 from tests.end_to_end.requests import CHAT, COMPLETIONS, GREEDY, SEEDED, STORY, answers, others
-from tests.end_to_end.server import Server, post
+from tests.end_to_end.server import Server, post, served
+from tests.end_to_end.vllm_panels import core_panels
 from tools.dashboards.__main__ import DASHBOARDS
 from tools.dashboards.prometheus import JOB, RULES, Prometheus, is_installed, scraping
 from tools.dashboards.queries import panel_queries, rule_queries
@@ -28,6 +29,14 @@ NO_GUESSES = {"Gemmule / Engine: Guesses that were right", "gemmule_engine: gemm
 """A tiny random model repeats nothing, so that nothing is guessed and there is no share."""
 ONLY_WHEN_BROKEN = {"gemmule_alerts: GemmuleKernelReplaced"}
 """Its series come with a fault; promtool's own test of the rules has one."""
+
+
+@pytest.fixture(scope="module")
+def server(tiny_gguf_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Which also says everything by vLLM's names."""
+    flags = ("--max-batch", "16", "--threads", "2", "--vllm-metrics")
+    with served(tiny_gguf_of(context=4096), tmp_path_factory.mktemp("server"), *flags) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,7 @@ def load(server: Server) -> None:
 
 
 QUERIES = [
+    *core_panels(INTERVAL),
     *(query for dashboard in DASHBOARDS for query in panel_queries(dashboard, INTERVAL)),
     *rule_queries(RULES),
 ]

@@ -9,6 +9,7 @@ from service.engine.request import FinishReason
 from service.errors import QueueFull, SettingsError, StepFailed
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 from service.metrics.gen_ai_metrics import GenAiMetrics
+from service.metrics.http_metrics import HttpMetrics
 from service.metrics.rejections import Rejections
 from service.metrics.vllm_names import ALIASES, VllmNames
 from service.request_context import Operation, RequestContext
@@ -66,8 +67,61 @@ def test_vllm_names_hold_our_values() -> None:
     assert value("iteration_tokens_total_sum") == 20  # over all phases
     assert value("time_to_first_token_seconds_sum") == 0.25
     assert value("cache_config_info", block_size="", num_gpu_blocks="64") == 1
+    assert value("prompt_tokens_cached_total") == 64
+    assert value("num_requests_waiting_by_reason", reason="capacity") == 1
+    assert value("num_requests_waiting_by_reason", reason="deferred") == 0
+    assert value("request_max_num_generation_tokens_sum") == 9
     found = {family.name for family in theirs.collect()}
     assert {f"vllm:{alias.theirs}" for alias in ALIASES} <= found
+
+
+def test_http_requests_by_the_first_digit_of_their_status() -> None:
+    registry, theirs = CollectorRegistry(), CollectorRegistry()
+    http = HttpMetrics(registry)
+    for status in ("200", "200", "404", "422", "503"):
+        http.requests.labels("/v1/completions", status).inc()
+    theirs.register(VllmNames(registry, "smol", lambda: None))
+    for status, number in (("2xx", 2), ("4xx", 2), ("5xx", 1)):
+        labels = {"handler": "/v1/completions", "status": status}
+        assert theirs.get_sample_value("http_requests_total", labels) == number
+
+
+COMMON = frozenset({"gen_ai.operation.name", "gen_ai.provider.name"})
+ALLOWED = COMMON | {"gen_ai.request.model", "gen_ai.response.model", "server.address", "server.port", "error.type"}
+CONVENTIONS = {
+    "gen_ai.server.request.duration": ("seconds", COMMON),
+    "gen_ai.server.time_to_first_token": ("seconds", COMMON),
+    "gen_ai.server.time_per_output_token": ("seconds", COMMON),
+    "gen_ai.client.token.usage": ("", COMMON | {"gen_ai.token.type"}),
+}
+"""Of OpenTelemetry's conventions for generative AI (model/gen-ai/metrics.yaml, November 2026): unit, required
+attributes. A unit of {token} has no suffix in Prometheus."""
+
+
+def test_gen_ai_metrics_are_those_of_the_conventions() -> None:
+    registry = CollectorRegistry()
+    metrics = GenAiMetrics(registry, "smol")
+    for reason in (FinishReason.STOP, FinishReason.ERROR):
+        for operation in Operation:
+            metrics.on_finish(ended(reason, operation))
+    spelled = {
+        "_".join(filter(None, (name.replace(".", "_"), unit))): required
+        for name, (unit, required) in CONVENTIONS.items()
+    }
+    families = {family.name: family for family in registry.collect()}
+    assert set(families) == set(spelled)
+    for name, family in families.items():
+        assert family.type == "histogram", "the instrument of all of them"
+        required = {attribute.replace(".", "_") for attribute in spelled[name]}
+        allowed = {attribute.replace(".", "_") for attribute in ALLOWED | spelled[name]} | {"le"}
+        assert family.samples
+        for sample in family.samples:
+            given = {label for label, value in sample.labels.items() if value}  # an empty label is none
+            assert required <= given <= allowed, sample
+    durations = families["gen_ai_server_request_duration_seconds"].samples
+    assert {sample.labels["error_type"] for sample in durations} == {"", "step_failed"}, (
+        "set where it ended in an error"
+    )
 
 
 def test_gen_ai_metrics_have_the_attributes_that_are_required() -> None:
