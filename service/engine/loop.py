@@ -2,7 +2,8 @@
 
 It owns the scheduler and everything below; others send commands and read reports, so there are no locks. Between two
 native calls it needs the GIL, and waits for it up to the switch interval whenever another thread computes in Python:
-the app sets `sys.setswitchinterval(1e-4)` at start-up (at the default 5 ms a 2.5 ms step takes 13 ms).
+the app sets `sys.setswitchinterval(1e-4)` at start-up (at the default 5 ms a 2.5 ms step takes 13 ms). For the same
+reason the report of a step goes out when the next one has been planned: whom it wakes then computes beside that step.
 """
 
 import contextlib
@@ -49,6 +50,8 @@ class EngineLoop:
         self._idle_wake_s = idle_wake_s
         self._events: list[tuple[str, TokenEvent]] = []
         self._finished: list[RequestTimings] = []
+        self._unsent: StepReport | None = None
+        """Of the last step."""
         self.heartbeat_s = clock()
         """When the thread last came round, by the engine's clock. Others read it."""
         self.idle_s = 0.0
@@ -73,11 +76,13 @@ class EngineLoop:
         except Exception as fault:
             _log.exception("the engine thread has failed")
             with contextlib.suppress(RuntimeError):  # the event loop is closed: nobody is left to hear it
+                self._send()
                 self._post(StepReport(Occupancy(), fault=fault))
 
     def _take_commands(self) -> bool:
         """Carry out what has been sent; without other work, wait for it. False: stop."""
         if not self._scheduler.has_work:
+            self._send()
             begun_s = self._clock()
             try:
                 command = self._commands.get(timeout=self._idle_wake_s)
@@ -123,6 +128,7 @@ class EngineLoop:
         error: Exception | None = None
         first_tokens: list[FirstToken] = []
         gaps_s: list[float] = []
+        self._send()
         try:
             sampled = self._run(plan)
         except Exception as raised:
@@ -208,6 +214,14 @@ class EngineLoop:
         occupancy = Occupancy(
             scheduler.num_running, scheduler.num_used_blocks, scheduler.num_cached_blocks, scheduler.prefix_stats
         )
-        self._post(StepReport(occupancy, tuple(self._events), tuple(self._finished), step))
+        self._send()
+        self._unsent = StepReport(occupancy, tuple(self._events), tuple(self._finished), step)
         self._events.clear()
         self._finished.clear()
+        if step is None:
+            self._send()
+
+    def _send(self) -> None:
+        if self._unsent is not None:
+            report, self._unsent = self._unsent, None
+            self._post(report)
