@@ -3,7 +3,7 @@
 It owns the scheduler and everything below; others send commands and read reports, so there are no locks. Between two
 native calls it needs the GIL, and waits for it up to the switch interval whenever another thread computes in Python:
 the app sets `sys.setswitchinterval(1e-4)` at start-up (at the default 5 ms a 2.5 ms step takes 13 ms). For the same
-reason the report of a step goes out when the next one has been planned: whom it wakes then computes beside that step.
+reason the report of a step goes out when the next one begins: whom it wakes then computes beside that step.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ class EngineLoop:
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
+        runner.on_filled = self._send
         self._commands = commands
         self._post = post
         self._clock = clock
@@ -128,7 +129,6 @@ class EngineLoop:
         error: Exception | None = None
         first_tokens: list[FirstToken] = []
         gaps_s: list[float] = []
-        self._send()
         try:
             sampled = self._run(plan)
         except Exception as raised:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -33,6 +33,7 @@ class ModelRunner:
     """
 
     def __init__(self, executor: Executor, max_tokens: int, max_batch: int, max_context: int) -> None:
+        self.on_filled: Callable[[], object] = lambda: None
         self._executor = executor
         self._sampling_op = executor.program.marks[SAMPLING_MARK]
         self._vocab_size = executor.program.buffers["logits"].shape[1]
@@ -106,10 +107,11 @@ class ModelRunner:
     def _walk(self, constrained: list[tuple[int, LogitEdits]]) -> dict[int, FailedRow]:
         """The native calls. Returns the rows whose constraints failed; these are drawn without, and not used."""
         address = int(self._step.ctypes.data)
+        filling = [(row, self._mask_threads.submit(edits.fill_mask)) for row, edits in constrained]
+        self.on_filled()
         if not constrained:
             self._executor.run(address)
             return {}
-        filling = [(row, self._mask_threads.submit(edits.fill_mask)) for row, edits in constrained]
         try:
             self._executor.run(address, 0, self._sampling_op)
         finally:

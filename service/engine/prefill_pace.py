@@ -1,8 +1,9 @@
 """How many prompt tokens a step may compute beside running streams. Knows no sequences and no clock: seconds come in.
 
-It learns what a step of so many streams takes, and what a prompt token adds to it, from the steps that were run. A step
-may then take as long as the target says; without one, twice as long as its streams alone, or longer by as many times as
-twice the waiting prompts outnumber the streams: a few streams cannot hold up a crowd.
+It learns what a step of so many streams takes, and what a prompt token adds to it, from the steps that were run; while
+prompts keep coming, now and then a step goes without, or the first would never be measured. A step may take as long as
+the target says. Without a target it takes twice as long as its streams alone; and the more prompts wait for each
+stream, the longer: whoever waits for a first token waits many steps, a stream waits one.
 """
 
 from __future__ import annotations
@@ -10,11 +11,16 @@ from __future__ import annotations
 MARGIN = 0.95
 """Of the time that prompts may add: estimates err, and the target is meant for nearly all steps."""
 LEAST_TOKENS = 4
-"""Prompts make this much progress in every step, whatever it costs."""
-ROW_STEP = 8
-"""Rows of a step are rounded to these, streams and prompt tokens together: matmuls compute about so many at a time."""
-WEIGHT = 0.25
-"""Of a new measurement. One that is far off counts as twice or half of what was expected: a core was taken away."""
+"""Prompts make this much progress in a step, whatever it costs."""
+CROWD = 8.0
+"""So many streams to a waiting prompt, and a step takes twice as long; with fewer it takes longer by as much."""
+FIXED_ROWS = 8
+"""A step without any row would take about as long as so many rows add: the weights have to be read."""
+STEPS_BETWEEN = 24
+"""Steps with prompts, at the most, between two without."""
+WEIGHT, RARE_WEIGHT = 0.25, 0.5
+"""Of a new measurement, and of one that comes after others of another kind. One that is far off counts as twice or half
+of what was expected: a core was taken away."""
 
 
 class PrefillPace:
@@ -22,21 +28,26 @@ class PrefillPace:
         """`target_s`: how long a step that streams wait for may take because of prompts."""
         assert target_s is None or target_s > 0, target_s
         self._target_s = target_s
-        self._stream_s: dict[int, float] = {}
-        """Of a step without prompts, by its number of streams."""
+        self._row_s: float | None = None
+        """Of a step without prompts: its time, by its streams and FIXED_ROWS."""
         self._token_s: float | None = None
         """What a prompt token adds."""
+        self._num_since = 0
+        """Steps with prompts since the last one without."""
 
     def observe(self, num_streams: int, num_prompt_tokens: int, run_s: float) -> None:
         """A step that was run: how many sequences decoded, how many prompt tokens it computed beside them."""
         if num_prompt_tokens == 0:
-            self._stream_s[num_streams] = _moved(self._stream_s.get(num_streams), run_s)
+            weight = RARE_WEIGHT if self._num_since else WEIGHT
+            self._num_since = 0
+            self._row_s = _moved(self._row_s, run_s / (FIXED_ROWS + num_streams), weight)
             return
+        self._num_since += num_streams > 0
         alone_s = self._alone_s(num_streams)
         if alone_s is not None:
             # Streams ride along for less than they take alone, so what is left can be next to nothing.
             added_s = max(run_s - alone_s, 0.25 * run_s)
-            self._token_s = _moved(self._token_s, added_s / num_prompt_tokens)
+            self._token_s = _moved(self._token_s, added_s / num_prompt_tokens, WEIGHT)
 
     def num_tokens(self, num_streams: int, num_waiting: int) -> int | None:
         """Prompt tokens for a step with so many streams, while so many prompts wait. None: no limit."""
@@ -45,27 +56,22 @@ class PrefillPace:
         alone_s = self._alone_s(num_streams)
         if alone_s is None or not self._token_s:
             return None
+        if self._num_since >= STEPS_BETWEEN:
+            return 0
         if self._target_s is not None:
             added_s = self._target_s - alone_s
         else:
-            added_s = alone_s * max(1.0, 2.0 * num_waiting / num_streams)
-        tokens = int(MARGIN * added_s / self._token_s)
-        rows = num_streams + tokens
-        rows = (
-            rows // ROW_STEP * ROW_STEP if self._target_s is not None else (rows + ROW_STEP // 2) // ROW_STEP * ROW_STEP
-        )
-        return max(LEAST_TOKENS, rows - num_streams)
+            added_s = alone_s * max(1.0, CROWD * num_waiting / num_streams)
+        return max(LEAST_TOKENS, int(MARGIN * added_s / self._token_s))
 
     def _alone_s(self, num_streams: int) -> float | None:
-        """Of a step without prompts: as measured, or of the nearest number of streams that was."""
+        """Of a step without prompts. None: there was none yet."""
         if num_streams == 0:
             return 0.0
-        if not self._stream_s:
-            return None
-        return self._stream_s[min(self._stream_s, key=lambda known: (abs(known - num_streams), known))]
+        return None if self._row_s is None else self._row_s * (FIXED_ROWS + num_streams)
 
 
-def _moved(mean: float | None, value: float) -> float:
+def _moved(mean: float | None, value: float, weight: float) -> float:
     if not mean:
         return value
-    return mean + WEIGHT * (min(max(value, 0.5 * mean), 2.0 * mean) - mean)
+    return mean + weight * (min(max(value, 0.5 * mean), 2.0 * mean) - mean)

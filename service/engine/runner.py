@@ -1,6 +1,6 @@
 """The seam between deciding and computing: whoever can run a plan. Knows no model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.engine.plan import StepPlan
@@ -8,6 +8,9 @@ from service.engine.request import FailedRow, SampledToken
 
 
 class Runner(Protocol):
+    on_filled: Callable[[], object]
+    """Called by `run` when all that needs Python is done and the computation begins. The engine sets it."""
+
     def run(self, plan: StepPlan) -> Sequence[SampledToken | FailedRow]:
         """Compute a step; called on the engine thread only.
 

@@ -46,6 +46,7 @@ class FakeRunner:
     def __init__(
         self, *, alphabet: Sequence[int] = LETTERS, script: Sequence[int] | None = None, step_s: float = 0.0
     ) -> None:
+        self.on_filled: Callable[[], object] = lambda: None
         self.alphabet = tuple(alphabet)
         self.script = None if script is None else (*script, EOS)
         self.step_s = step_s
@@ -79,6 +80,7 @@ class FakeRunner:
     def run(self, plan: StepPlan) -> list[SampledToken]:
         self.plans.append(tuple((chunk.sequence.id, chunk.start, chunk.num_tokens) for chunk in plan.chunks))
         gate = self._gate
+        self.on_filled()
         self.entered.release()
         if gate is not None:
             gate.acquire()

@@ -2,11 +2,11 @@
 
 import pytest
 
-from service.engine.prefill_pace import LEAST_TOKENS, MARGIN, ROW_STEP, PrefillPace
+from service.engine.prefill_pace import CROWD, FIXED_ROWS, LEAST_TOKENS, MARGIN, STEPS_BETWEEN, PrefillPace
 
 STREAM_S = 1e-3
 TOKEN_S = 5e-4
-BASE_S = 2e-3
+BASE_S = FIXED_ROWS * STREAM_S
 
 
 def step_s(num_streams: int, num_tokens: int) -> float:
@@ -15,12 +15,13 @@ def step_s(num_streams: int, num_tokens: int) -> float:
 
 def run(pace: PrefillPace, num_streams: int, num_waiting: int, num_steps: int = 60, budget: int = 512) -> int:
     """Steps with as many prompt tokens as allowed. Returns how many that is in the end."""
-    tokens = budget
+    most = budget
     for _ in range(num_steps):
         paced = pace.num_tokens(num_streams, num_waiting)
         tokens = budget if paced is None else min(paced, budget)
         pace.observe(num_streams, tokens, step_s(num_streams, tokens))
-    return tokens
+        most = tokens or most
+    return most
 
 
 def after_decoding(*numbers: int, target_s: float | None = None) -> PrefillPace:
@@ -41,32 +42,45 @@ def test_no_limit_without_streams_or_knowledge() -> None:
 def test_a_step_takes_no_more_than_twice_its_streams(num_streams: int) -> None:
     tokens = run(after_decoding(num_streams), num_streams, 0)
     alone_s = step_s(num_streams, 0)
-    assert (num_streams + tokens) % ROW_STEP == 0 or tokens == LEAST_TOKENS
-    assert step_s(num_streams, tokens) <= 2 * alone_s + ROW_STEP / 2 * TOKEN_S
-    assert step_s(num_streams, tokens) >= (1 + 0.9 * MARGIN) * alone_s - (1 + ROW_STEP / 2) * TOKEN_S
+    assert (1 + 0.9 * MARGIN) * alone_s - TOKEN_S <= step_s(num_streams, tokens) <= 2 * alone_s
 
 
 def test_a_crowd_gets_more() -> None:
-    few, crowd = (run(after_decoding(4), 4, num_waiting) for num_waiting in (1, 12))
-    assert crowd == pytest.approx(6 * few, abs=6 * ROW_STEP)
+    few, crowd = (run(after_decoding(8), 8, num_waiting) for num_waiting in (1, 6))
+    assert crowd == pytest.approx(CROWD * 6 / 8 * few, abs=6)
 
 
 def test_a_target_is_kept_whoever_waits() -> None:
     for num_waiting in (1, 30):
         tokens = run(after_decoding(8, target_s=0.05), 8, num_waiting)
-        assert 0.9 * MARGIN * 0.05 - ROW_STEP * TOKEN_S <= step_s(8, tokens) <= 0.05
+        assert 0.9 * MARGIN * 0.05 - TOKEN_S <= step_s(8, tokens) <= 0.05
+
+
+def test_streams_are_measured_alone_now_and_then() -> None:
+    pace = after_decoding(8)
+    before = run(pace, 8, 1)
+    tokens = []
+    for _ in range(6 * (STEPS_BETWEEN + 1)):
+        paced = pace.num_tokens(8, 1)
+        assert paced is not None
+        tokens.append(paced)
+        pace.observe(8, paced, 3 * step_s(8, paced))
+    assert tokens.count(0) == 6
+    # The machine is three times slower now; what a prompt token costs beside a stream is what it was.
+    assert tokens[-1] == pytest.approx(before, abs=2)
 
 
 def test_prompts_progress_even_if_the_target_is_missed_without_them() -> None:
     assert run(after_decoding(8, target_s=1e-3), 8, 1) == LEAST_TOKENS
 
 
-def test_the_nearest_number_of_streams_stands_in() -> None:
-    pace = after_decoding(4, 16)
-    pace.observe(16, 10, step_s(16, 10))
-    assert pace.num_tokens(14, 0) == pytest.approx(pace.num_tokens(16, 0), abs=ROW_STEP)
-    assert pace.num_tokens(1, 0) == pytest.approx(pace.num_tokens(4, 0), abs=ROW_STEP)
-    assert pace.num_tokens(4, 0) != pace.num_tokens(16, 0)
+def test_other_numbers_of_streams_follow_from_one() -> None:
+    pace = after_decoding(4)
+    pace.observe(4, 10, step_s(4, 10))
+    for num_streams in (1, 4, 30):
+        tokens = pace.num_tokens(num_streams, 0)
+        assert tokens is not None
+        assert step_s(num_streams, tokens) <= 2 * step_s(num_streams, 0)
 
 
 def test_one_step_that_lost_its_core_changes_little() -> None:
@@ -85,4 +99,4 @@ def test_it_follows_a_machine_that_became_slower() -> None:
         tokens = pace.num_tokens(8, 1)
         assert tokens is not None
         pace.observe(8, tokens, step_s(8, 0) + 4 * tokens * TOKEN_S)
-    assert pace.num_tokens(8, 1) == pytest.approx(before / 4, abs=ROW_STEP)
+    assert run(pace, 8, 1, num_steps=1) == pytest.approx(before / 4, abs=2)
