@@ -60,6 +60,11 @@ arm-report: env ## Count and model the Arm micro-kernels beside KleidiAI, into d
 soak: env ## Ten minutes of callers who ask, leave, err and overflow the queue (ARGS="--seconds 60" for one).
 	$(BIN)/python -m tests.soak $(ARGS)
 
+.PHONY: under-load
+under-load: env ## Figures of a loaded server beside its bounds: long prompts, prefixes, shutdown, ... (ARGS=CHECK for one).
+	@$(BIN)/gemmule pull > /dev/null
+	$(BIN)/python -m tests.under_load $(ARGS)
+
 lint: env ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
