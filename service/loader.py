@@ -17,6 +17,7 @@ from kernels.checksum import Checksum
 from kernels.cpu import CPU, detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.errors import KernelsError
+from kernels.jit.compiler_pages import forget_compiler
 from kernels.jit.folder import cache_folder
 from kernels.jit.library import KernelLibrary
 from kernels.jit.numba_setup import cache_hits, compile_events
@@ -212,6 +213,7 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
         if measures_peaks:
             with watch.stage("peaks"):
                 peaks = measure_peaks(rungs[0], limits.num_threads, library)
+        forget_compiler()
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
         name=model_name(path),

@@ -19,23 +19,26 @@ from tests.under_load.verdict import Verdict
 
 FLAGS = ("--threads", "2", "--ctx", "1024", "--drain-s", "60", "--grpc-port", "off")
 NUM_CALLERS, NUM_TOKENS = 32, 64
+AS_INSTALLED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""Python keeps what it compiles of our own sources, as it does where nobody forbids it."""
 LOAD_S = 3.0
 
 
 def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
+    environment = {**AS_INSTALLED, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
     for number in range(rounds):
-        with started(model, folder / f"drained-{number}", *FLAGS) as server:
+        with started(model, folder / f"drained-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
             num_whole, num_lost, status = asyncio.run(_drain(server, Random(number)))
         print(f"SIGTERM: {num_whole} answered whole, {num_lost} lost, exit status {status}")
         yield Verdict("admitted requests lost at SIGTERM", num_lost, 0)
         yield Verdict("exit status", abs(status), 0)
     for number in range(rounds):
-        with started(model, folder / f"killed-{number}", *FLAGS) as server:
+        with started(model, folder / f"killed-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
             text = asyncio.run(_kill(server, Random(number)))
         begun_s = time.monotonic()
-        with started(model, folder / f"again-{number}", *FLAGS) as server:
+        with started(model, folder / f"again-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
             ready_s = time.monotonic() - begun_s
             same = asyncio.run(_answer(server, Random(number))) == text
