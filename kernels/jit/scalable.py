@@ -5,10 +5,11 @@ A kernel here is written for one vector length, told to LLVM by `vscale_range`, 
 
 from __future__ import annotations
 
-from kernels.jit.ir import I1, I64, VOID, Function, Value
+from kernels.jit.ir import F16, F32, I1, I8, I16, I32, I64, VOID, Function, Value, vector
 from kernels.jit.ir_types import mangled
 
 SEGMENT_BITS = 128
+ELEMENT_BITS = {I8: 8, I16: 16, F16: 16, I32: 32, F32: 32}
 
 
 def scalable(lanes: int, element: str) -> str:
@@ -48,3 +49,22 @@ def store_lanes(f: Function, value: Value, pointer: Value, predicate: Value) -> 
 def zip_(f: Function, which: str, left: Value, right: Value) -> Value:
     """`which`: zip1, zip2, uzp1, uzp2."""
     return f.call(f"llvm.aarch64.sve.{which}.{mangled(left.type)}", left.type, left, right)
+
+
+def as_scalable(f: Function, value: Value) -> Value:
+    """A fixed vector that fills a scalable one, as that: where `vscale_range` says so, nothing at all."""
+    _, element = value.type[1:-1].split(" x ")
+    type_ = scalable(SEGMENT_BITS // ELEMENT_BITS[element], element)
+    name = f"llvm.vector.insert.{mangled(type_)}.{mangled(value.type)}"
+    return f.call(name, type_, Value(f, type_, "poison"), value, f.const(I64, 0))
+
+
+def as_fixed(f: Function, value: Value, lanes: int) -> Value:
+    """The inverse; `lanes` are all there are."""
+    type_ = vector(lanes, value.type.rsplit(" ", 1)[1].rstrip(">"))
+    return f.call(f"llvm.vector.extract.{mangled(type_)}.{mangled(value.type)}", type_, value, f.const(I64, 0))
+
+
+def look_up_in(f: Function, table: Value, indices: Value) -> Value:
+    """Bytes of a scalable vector by their indices."""
+    return f.call(f"llvm.aarch64.sve.tbl.{mangled(table.type)}", table.type, table, indices)

@@ -13,7 +13,8 @@ from kernels.jit.ir import F16, F32, I8, I16, I32, VOID, Function, Value
 from kernels.jit.ir_types import mangled
 from kernels.jit.scalable import all_true, scalable, vscale_range
 
-FLOATS, INTS, BYTES, HALVES = scalable(4, F32), scalable(4, I32), scalable(16, I8), scalable(8, F16)
+FLOATS, INTS, BYTES = scalable(4, F32), scalable(4, I32), scalable(16, I8)
+HALVES, SHORTS = scalable(8, F16), scalable(8, I16)
 COUNTER = 'target("aarch64.svcount")'
 NUM_TABLE_ENTRIES = 16
 
@@ -42,8 +43,17 @@ def _call_several(f: Function, name: str, type_: str, count: int, *arguments: Va
 
 def load_four(f: Function, pointer: Value, offset: int) -> list[Value]:
     """Four consecutive vectors of bytes."""
+    return _load_several(f, pointer, offset, 4)
+
+
+def load_two(f: Function, pointer: Value, offset: int) -> list[Value]:
+    return _load_several(f, pointer, offset, 2)
+
+
+def _load_several(f: Function, pointer: Value, offset: int, count: int) -> list[Value]:
     every = f.call("llvm.aarch64.sve.ptrue.c8", COUNTER)
-    return _call_several(f, "llvm.aarch64.sve.ld1.pn.x4.nxv16i8", BYTES, 4, every, f.offset(pointer, offset))
+    name = f"llvm.aarch64.sve.ld1.pn.x{count}.nxv16i8"
+    return _call_several(f, name, BYTES, count, every, f.offset(pointer, offset))
 
 
 def set_table(f: Function, values: Sequence[int]) -> None:
@@ -62,7 +72,7 @@ def look_up(f: Function, nibbles: Value) -> list[Value]:
 
 def paired_halves(f: Function, pointer: Value, offset: int) -> list[Value]:
     """f16 of two vectors, interleaved -> two vectors of f32."""
-    halves = f.cast("bitcast", f.load(scalable(8, I16), pointer, offset), HALVES)
+    halves = f.cast("bitcast", f.load(SHORTS, pointer, offset), HALVES)
     every, none = all_true(f, 4), f.zero(FLOATS)
     return [f.call(f"llvm.aarch64.sve.{name}.f32f16", FLOATS, none, every, halves) for name in ("fcvt", "fcvtlt")]
 
@@ -76,6 +86,13 @@ def add_outer_bytes(f: Function, tile: int, rows: Value, columns: Value) -> None
     """tile[r, c] += dot product of the 4 int8 of r and c."""
     every = all_true(f, 16)
     f.call("llvm.aarch64.sme.smopa.wide.nxv16i8", VOID, f.const(I32, tile), every, every, rows, columns)
+
+
+def add_outer_pairs(f: Function, tile: int, rows: Value, columns: Value) -> None:
+    """tile[r, c] += dot product of the 2 int16 of r and c."""
+    every = all_true(f, 8)
+    name = "llvm.aarch64.sme.smopa.za32.nxv8i16"
+    f.call(name, VOID, f.const(I32, tile), every, every, rows, columns)
 
 
 def add_outer_floats(f: Function, tile: int, rows: Value, columns: Value) -> None:
@@ -119,6 +136,11 @@ def fma_four_by_one(f: Function, first: Value, left: Sequence[Value], right: Val
     f.call("llvm.aarch64.sme.fmla.single.vg1x4.nxv4f32", VOID, first, *left, right)
 
 
+def fma_four_by_lane(f: Function, first: Value, left: Sequence[Value], row: Value, lane: int) -> None:
+    """group = fma(left, the element of `row` that is `lane` in each of its 128-bit segments, group)"""
+    f.call("llvm.aarch64.sme.fmla.lane.vg1x4.nxv4f32", VOID, first, *left, row, f.const(I32, lane))
+
+
 def dot_four_by_lane(f: Function, first: Value, columns: Sequence[Value], row: Value, lane: int) -> None:
     """group += 4-wide dot products with 4 int8 of `row`, those of `lane` in each of its 128-bit segments."""
     name = "llvm.aarch64.sme.sdot.lane.za32.vg1x4.nxv16i8"
@@ -129,7 +151,14 @@ def to_floats(f: Function, ints: Sequence[Value]) -> list[Value]:
     return _call_several(f, "llvm.aarch64.sve.scvtf.x4.nxv4f32.nxv4i32", FLOATS, 4, *ints)
 
 
-def tile_row(f: Function, tile: int, row: Value) -> Value:
-    """One row of a tile of f32; `row` is an i64."""
+def tile_row(f: Function, tile: int, row: Value, type_: str = FLOATS) -> Value:
+    """One row of a tile of f32, or int32; `row` is an i64."""
     number, every = f.cast("trunc", row, I32), all_true(f, 4)
-    return f.call("llvm.aarch64.sme.read.horiz.nxv4f32", FLOATS, f.zero(FLOATS), every, f.const(I32, tile), number)
+    name = f"llvm.aarch64.sme.read.horiz.{mangled(type_)}"
+    return f.call(name, type_, f.zero(type_), every, f.const(I32, tile), number)
+
+
+def load_tile_row(f: Function, tile: int, row: Value, pointer: Value, lanes: Value) -> None:
+    """A row of a tile from memory; `lanes`: a predicate, zeros elsewhere."""
+    number = f.cast("trunc", row, I32)
+    f.call("llvm.aarch64.sme.ld1w.horiz", VOID, lanes, pointer, f.const(I32, tile), number)

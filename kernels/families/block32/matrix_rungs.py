@@ -9,28 +9,30 @@ from kernels.families.block32.mmla import MmlaTile, PairedGemv
 from kernels.families.block32.mmla_isa import MmlaIsa, NeonMmla, SveMmla
 from kernels.families.block32.names import block32_name, pack_variant
 from kernels.families.block32.rhs import Rhs32, WeightCode
-from kernels.families.block32.sme2 import MopaTile, StreamingGemv
+from kernels.families.block32.sme2 import GEMV_PANELS, MopaTile, StreamingGemv
 from kernels.families.block32.sme2_layout import VECTORS, StreamingRhs
 from kernels.families.variant import MatmulVariant
 from kernels.ladder import NEON, NEON_I8MM, SME2, SVE_I8MM, Rung
 
-ROWS = 8
+ROWS = 8  # of a packed panel
 
 
 @dataclass(frozen=True, slots=True)
 class _MmlaRung:
-    """How a rung uses the tile of 2x2 products."""
+    """How a rung uses the tile of 2x2 products. Two pairs' operands are neighbours in memory: one ldp, with NEON."""
 
     rung: Rung
     isa: MmlaIsa
     engine: str
     gemv_tech: str
+    rows: int
+    pairs_at_once: int
     gemv_panels: int
 
 
 _MMLA_RUNGS = (
-    _MmlaRung(SVE_I8MM, SveMmla(vector_bytes=32), "sve", "dot", gemv_panels=2),
-    _MmlaRung(NEON_I8MM, NeonMmla(), "neon", "dotprod", gemv_panels=2),
+    _MmlaRung(SVE_I8MM, SveMmla(vector_bytes=32), "sve", "dot", rows=16, pairs_at_once=1, gemv_panels=4),
+    _MmlaRung(NEON_I8MM, NeonMmla(), "neon", "dotprod", rows=8, pairs_at_once=2, gemv_panels=2),
 )
 
 
@@ -40,8 +42,9 @@ def mmla_variants(code: WeightCode) -> list[MatmulVariant]:
     for use in _MMLA_RUNGS:
         rhs = Rhs32(code, nr=use.isa.vector_bytes // 4, kr=8, flip_sign=code.is_signed_nibble)
         lhs, row = Qsi8d32(ROWS, 8, repeat=2), Qsi8d32(1, 8)
-        name = block32_name(lhs, rhs, ROWS, rhs.nr, use.engine, "i8mm")
-        gemm = MmlaTile(name, lhs, rhs, use.isa, use.rung.attributes)
+        rows = ROWS if code.has_min else use.rows  # two vectors of minima take the registers of 16 rows
+        name = block32_name(lhs, rhs, rows, rhs.nr, use.engine, "i8mm")
+        gemm = MmlaTile(name, lhs, rhs, rows, use.pairs_at_once, use.isa, use.rung.attributes)
         made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, NEON_I8MM), gemm.emit))
         name = block32_name(row, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.gemv_tech)
         gemv = PairedGemv(name, row, rhs, use.gemv_panels, use.isa, use.rung.attributes)
@@ -59,7 +62,7 @@ def streaming_variants(code: WeightCode) -> list[MatmulVariant]:
         name = block32_name(lhs, rhs, lanes, rhs.nr, "sme2", "mopa")
         gemm = MopaTile(name, lhs, rhs, rung.attributes)
         made.append(MatmulVariant(name, rung, lhs, rhs, pack_variant(lhs, NEON), gemm.emit))
-        name = block32_name(row, rhs, 1, 2 * rhs.nr, "sme2", "sdot")
+        name = block32_name(row, rhs, 1, GEMV_PANELS * rhs.nr, "sme2", "sdot")
         gemv = StreamingGemv(name, row, rhs, rung.attributes)
         made.append(MatmulVariant(name, rung, row, rhs, pack_variant(row, NEON), gemv.emit))
     return made

@@ -2,8 +2,9 @@
 
     smmla: int32[2 rows, 2 columns] += int8[2 rows, 8] x int8[2 columns, 8], for each 128 bits
 
-A panel is two vectors wide: two operands a group of 8 elements. Rows come in pairs, 8 of them (4 pairs) a tile:
-8 integer and 8 float accumulators, 8 unpacked weights and 4 operands of the LHS fill the 32 registers.
+A panel is two vectors wide: two operands a group of 8 elements. Rows come in pairs. With 8 rows a tile, 8 float
+accumulators, 8 unpacked weights, and the sums and operands of two pairs, which NEON loads together, leave some of the
+32 registers free; with 16 rows, 16 accumulators, 8 weights and one pair at a time fill them.
 Knows loops, tails and the formula; an `MmlaIsa` knows the instructions.
 """
 
@@ -21,7 +22,6 @@ from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
 
 VECTORS = 2  # of a panel
-PAIRS_AT_ONCE = 2  # whose operands are neighbours in memory: one ldp
 GROUPS = 4  # of 8 elements in a block of 32
 SIZES = [("m", I64), ("n", I64), ("k", I64)]
 ARGUMENTS = [*SIZES, ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I64), ("lo", F32), ("hi", F32)]
@@ -29,26 +29,31 @@ ARGUMENTS = [*SIZES, ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I6
 
 @dataclass(frozen=True, slots=True)
 class MmlaTile:
-    """A GEMM of `lhs.mr` rows x one panel."""
+    """A GEMM of `rows`, whole panels of the LHS, x one panel. `pairs_at_once`: of rows, whose sums are in flight."""
 
     name: MatmulName
     lhs: Qsi8d32
     rhs: Rhs32
+    rows: int
+    pairs_at_once: int
     isa: MmlaIsa
     features: str
 
     def emit(self) -> str:
         f = Function(str(self.name), ARGUMENTS, self.features, attributes=(*self.isa.attributes, AS_WRITTEN))
         num_blocks = f["k"] >> 5
-        starts = self.isa.constants(f, [start_bits(self.rhs.code)], self.lhs.mr // 2 * VECTORS)
+        starts = self.isa.constants(f, [start_bits(self.rhs.code)], self.rows // 2 * VECTORS)
         panel = f.variable(f["rhs"])
         rest = f.remainder(f["m"], self.lhs.mr)
         full = f["m"] - rest
         with f.loop(0, f["n"], self.rhs.nr) as n0:
-            lhs_panel = f.variable(f["lhs"])
-            with f.loop(0, full, self.lhs.mr) as m0:
-                self._tile(f, starts, lhs_panel.get(), panel.get(), m0, n0, self.lhs.mr, num_blocks)
-                lhs_panel.set(f.offset(lhs_panel.get(), num_blocks * self.lhs.block_bytes))
+            lhs_panel, done = f.variable(f["lhs"]), f.variable(f.const(I64, 0))
+            for rows in dict.fromkeys((self.rows, self.lhs.mr)):
+                with f.loop(done.get(), full - (rows - 1), rows) as m0:
+                    self._tile(f, starts, lhs_panel.get(), panel.get(), m0, n0, rows, num_blocks)
+                    panels_bytes = num_blocks * (self.lhs.block_bytes * (rows // self.lhs.mr))
+                    lhs_panel.set(f.offset(lhs_panel.get(), panels_bytes))
+                    done.set(m0 + rows)
             for few in range(1, self.lhs.mr):
                 with f.when(f.compare("eq", rest, few)):
                     self._tile(f, starts, lhs_panel.get(), panel.get(), full, n0, few, num_blocks)
@@ -69,37 +74,46 @@ class MmlaTile:
     ) -> None:
         pairs = (rows + 1) // 2
         acc = [[f.variable(f.zero(self.isa.floats)) for _ in range(VECTORS)] for _ in range(pairs)]
+        panel_bytes = num_blocks * self.lhs.block_bytes
+        panels = [f.offset(lhs, panel_bytes * p) for p in range(-(-rows // self.lhs.mr))]
         with f.loop(0, num_blocks) as index:
             starts.refresh()
+            at = index * self.lhs.block_bytes
             block = f.offset(rhs, index * self.rhs.block_bytes)
-            self._block(f, starts, f.offset(lhs, index * self.lhs.block_bytes), block, acc)
+            self._block(f, starts, [f.offset(panel, at) for panel in panels], block, acc)
         for pair in range(pairs):
             both = self.isa.rows(f, acc[pair][0].get(), acc[pair][1].get())
             for odd, value in enumerate(both[: rows - 2 * pair]):
                 out = f.offset(f["dst"], (m0 + (2 * pair + odd)) * f["dst_stride"] + (n0 << 2))
                 self.isa.store(f, f.clamp(value, f["lo"], f["hi"]), out, f["n"] - n0)
 
-    def _block(self, f: Function, starts: MemoryConstants, lhs: Value, rhs: Value, acc: list[list[Variable]]) -> None:
+    def _block(
+        self, f: Function, starts: MemoryConstants, lhs: list[Value], rhs: Value, acc: list[list[Variable]]
+    ) -> None:
         code, isa = self.rhs.code, self.isa
         weights = unpack(f, isa, self.rhs, rhs)
         scales = isa.beside_products(f, isa.halves(f, rhs, 0))
         mins = isa.beside_products(f, isa.halves(f, rhs, self.rhs.min_offset)) if code.has_min else None
-        for first in range(0, len(acc), PAIRS_AT_ONCE):
-            pairs = range(first, min(first + PAIRS_AT_ONCE, len(acc)))
+        for first in range(0, len(acc), self.pairs_at_once):
+            pairs = range(first, min(first + self.pairs_at_once, len(acc)))
             sums = {pair: [starts.load(isa.ints) for _ in range(VECTORS)] for pair in pairs}
             for g in range(GROUPS):
-                at = self.lhs.group_offset(g)
-                operands = [isa.pair_of_rows(f, isa.bytes, lhs, at + 16 * pair) for pair in pairs]
+                operands = [self._pair(f, isa.bytes, lhs, pair, self.lhs.group_offset(g)) for pair in pairs]
                 for pair, operand in zip(pairs, operands, strict=True):
                     sums[pair] = [isa.mmla(f, sums[pair][c], operand, weights[c][g]) for c in range(VECTORS)]
             for pair in pairs:
-                d = isa.pair_of_rows(f, isa.floats, lhs, 16 * pair)
+                d = self._pair(f, isa.floats, lhs, pair, 0)
                 for c, variable in enumerate(acc[pair]):
                     value = f.fma(finish(f, code, sums[pair][c], isa.floats), d * scales[c], variable.get())
                     if mins is not None:
-                        dsum = isa.pair_of_rows(f, isa.floats, lhs, 2 * self.lhs.scalars_bytes + 16 * pair)
+                        dsum = self._pair(f, isa.floats, lhs, pair, 2 * self.lhs.scalars_bytes)
                         value = f.fma(mins[c], dsum, value)
                     variable.set(value)
+
+    def _pair(self, f: Function, type_: str, lhs: list[Value], pair: int, offset: int) -> Value:
+        """A pair of rows' 16 bytes of a field or group."""
+        panel, beside = divmod(pair, self.lhs.mr // 2)
+        return self.isa.pair_of_rows(f, type_, lhs[panel], offset + 16 * beside)
 
 
 @dataclass(frozen=True, slots=True)

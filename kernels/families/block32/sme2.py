@@ -6,8 +6,8 @@
       tile 2 + v = fma(f32(tile 0), tile 1, tile 2 + v)  by groups of four rows
       tile 2 + v += outer product of dsum_lhs and m_rhs  asymmetric weights only
 
-The f32 accumulators never leave ZA before the last block. GEMV: two panels a turn, sums in four rows of tile 0,
-accumulators in four rows of tile 2.
+The f32 accumulators never leave ZA before the last block. GEMV: two times two panels a turn, sums in four rows of
+tiles 0 and 1, accumulators in four rows of tiles 2 and 3.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.sme2_layout import VECTORS, StreamingRhs
+from kernels.families.block32.sme2_weights import set_nibbles, streaming_weights
 from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.scalable import first_lanes, load_repeated, store_lanes
@@ -31,10 +32,8 @@ from kernels.jit.streaming import (
     fma_four,
     fma_four_by_one,
     load_four,
-    look_up,
     paired_halves,
     read_four,
-    set_table,
     streaming_attributes,
     tile_row,
     to_floats,
@@ -42,9 +41,9 @@ from kernels.jit.streaming import (
 )
 from kernels.naming import MatmulName
 
-GROUPS = 8  # of 4 elements in a block of 32
 ARGUMENTS = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
-SUMS, SCALES, ACCUMULATORS = 0, 1, 2  # tiles
+SUMS, SCALES, ACCUMULATORS = 0, 1, 2  # tiles; the GEMV has two of the first and of the last
+GEMV_PANELS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +63,12 @@ class _StreamingKernel:
         arguments = [*ARGUMENTS, ("dst_stride", I64), ("lo", F32), ("hi", F32)]
         f = Function(str(self.name), arguments, self.features, attributes=attributes)
         if self.rhs.code.is_nibble:
-            offset = 0 if self.rhs.code.has_min else 8
-            set_table(f, [code - offset for code in range(16)])
+            set_nibbles(f, 0 if self.rhs.code.has_min else 8)
         return f
 
     def weights(self, f: Function, blocks: Sequence[Value]) -> Iterator[list[Value]]:
-        """For each group of 4 elements the vectors of columns, of all blocks; loaded late, for the registers' sake."""
-        vector_bytes, groups = 4 * self.lanes, 4 if self.rhs.code.is_nibble else 4 // VECTORS
-        for start in range(0, GROUPS // groups):
-            at = self.rhs.quants_offset + 4 * vector_bytes * start
-            loaded = [load_four(f, block, at) for block in blocks]
-            for g in range(groups):
-                if self.rhs.code.is_nibble:
-                    yield [v for four in loaded for v in look_up(f, four[g])]
-                else:
-                    yield [v for four in loaded for v in four[VECTORS * g : VECTORS * (g + 1)]]
+        at = [f.offset(block, self.rhs.quants_offset) for block in blocks]
+        return streaming_weights(f, at, VECTORS, 4 * self.lanes, self.rhs.code.is_nibble)
 
     def scales(self, f: Function, block: Value) -> list[Value]:
         return paired_halves(f, block, 0)
@@ -144,7 +134,7 @@ class MopaTile(_StreamingKernel):
 
 @dataclass(frozen=True, slots=True)
 class StreamingGemv(_StreamingKernel):
-    """m = 1: two panels a turn; a last single panel is computed twice and stored once."""
+    """m = 1: four panels a turn, two at a time; those past the last are computed twice and stored once."""
 
     def emit(self) -> str:
         f = self.begin()
@@ -152,33 +142,41 @@ class StreamingGemv(_StreamingKernel):
         num_blocks = f["k"] >> 5
         panel_bytes = num_blocks * self.rhs.block_bytes
         panel = f.variable(f["rhs"])
-        with f.loop(0, f["n"], 2 * self.rhs.nr) as n0:
+        pairs = range(GEMV_PANELS // VECTORS)
+        with f.loop(0, f["n"], GEMV_PANELS * self.rhs.nr) as n0:
             left = f["n"] - n0
-            has_both = f.compare("sgt", left, self.rhs.nr)
-            second = f.offset(panel.get(), f.select(has_both, panel_bytes, f.const(I64, 0)))
-            zero_tiles(f, [ACCUMULATORS])
+            panels = [panel.get()]
+            for p in range(1, GEMV_PANELS):
+                is_there = f.compare("sgt", left, p * self.rhs.nr)
+                panels.append(f.offset(panel.get(), f.select(is_there, panel_bytes * p, f.const(I64, 0))))
+            zero_tiles(f, [ACCUMULATORS + pair for pair in pairs])
             with f.loop(0, num_blocks) as index:
                 array.refresh()
+                zero_tiles(f, [SUMS + pair for pair in pairs])  # whose rows a group is that begins at the tile's first
                 at = index * self.rhs.block_bytes
-                zero_tiles(f, [SUMS])  # whose rows a group is that begins at the tile's first
-                blocks = [f.offset(panel.get(), at), f.offset(second, at)]
-                self._block(f, array, f.offset(f["lhs"], index * self.lhs.block_bytes), blocks)
-            for v, value in enumerate(read_four(f, FLOATS, array[ACCUMULATORS])):
-                first = self.lanes * v
-                out = f.offset(f["dst"], (n0 + first) << 2)
-                store_lanes(f, f.clamp(value, f["lo"], f["hi"]), out, first_lanes(f, left - first))
-            panel.set(f.offset(panel.get(), panel_bytes * 2))
+                lhs = f.offset(f["lhs"], index * self.lhs.block_bytes)
+                row = [load_repeated(f, BYTES, lhs, self.lhs.quants_offset + 16 * half) for half in range(2)]
+                for pair in pairs:
+                    blocks = [f.offset(p, at) for p in panels[VECTORS * pair : VECTORS * (pair + 1)]]
+                    self._block(f, array, lhs, row, blocks, pair)
+            for pair in pairs:
+                for v, value in enumerate(read_four(f, FLOATS, array[ACCUMULATORS + pair])):
+                    first = self.lanes * (4 * pair + v)
+                    out = f.offset(f["dst"], (n0 + first) << 2)
+                    store_lanes(f, f.clamp(value, f["lo"], f["hi"]), out, first_lanes(f, left - first))
+            panel.set(f.offset(panel.get(), panel_bytes * GEMV_PANELS))
         f.ret()
         return f.text()
 
-    def _block(self, f: Function, array: ArrayIndices, lhs: Value, blocks: list[Value]) -> None:
-        row = [load_repeated(f, BYTES, lhs, self.lhs.quants_offset + 16 * half) for half in range(2)]
+    def _block(
+        self, f: Function, array: ArrayIndices, lhs: Value, row: list[Value], blocks: list[Value], pair: int
+    ) -> None:
         for g, columns in enumerate(self.weights(f, blocks)):
-            dot_four_by_lane(f, array[SUMS], columns, row[g // 4], g % 4)
+            dot_four_by_lane(f, array[SUMS + pair], columns, row[g // 4], g % 4)
         d = f.splat(f.load(F32, lhs, align=4), FLOATS)
         products = [d * scale for block in blocks for scale in self.scales(f, block)]
-        fma_four(f, array[ACCUMULATORS], to_floats(f, read_four(f, INTS, array[SUMS])), products)
+        fma_four(f, array[ACCUMULATORS + pair], to_floats(f, read_four(f, INTS, array[SUMS + pair])), products)
         mins = [minimum for block in blocks for minimum in self.mins(f, block)]
         if mins:
             dsum = f.splat(f.load(F32, lhs, 2 * self.lhs.scalars_bytes, align=4), FLOATS)
-            fma_four_by_one(f, array[ACCUMULATORS], mins, dsum)
+            fma_four_by_one(f, array[ACCUMULATORS + pair], mins, dsum)

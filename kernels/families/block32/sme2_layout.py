@@ -59,8 +59,12 @@ class StreamingRhs:
         quants = blocks[..., 2 * source.num_scales :]
         if self.code.is_nibble:
             quants = np.concatenate([quants & 15, quants >> 4], axis=-1)
-        groups = quants.reshape(num_panels, self.nr, -1, BLOCK // KR, KR).transpose(0, 2, 3, 1, 4)
-        if self.code.is_nibble:
-            groups = groups[..., 0::2] | groups[..., 1::2] << 4
+        groups = streaming_groups(quants.reshape(num_panels, self.nr, -1, BLOCK), self.code.is_nibble)
         parts = [part.reshape(num_panels, groups.shape[1], -1) for part in (*fields, groups)]
         return np.ascontiguousarray(np.concatenate(parts, axis=-1))
+
+
+def streaming_groups(codes: npt.NDArray[np.uint8], is_nibble: bool) -> npt.NDArray[np.uint8]:
+    """codes: u8[panels, nr, K/32, 32] -> u8[panels, K/32, 8 groups, nr, 4 or 2 bytes]"""
+    groups = codes.reshape(*codes.shape[:3], BLOCK // KR, KR).transpose(0, 2, 3, 1, 4)
+    return groups[..., 0::2] | groups[..., 1::2] << np.uint8(4) if is_nibble else groups
