@@ -21,9 +21,10 @@ from kernels.families.floats.layout import (
     PlainLhs,
     emit_pack,
 )
+from kernels.families.floats.sme2 import GEMV_PANELS, VECTORS, FloatMopa, FloatStreamingGemv
 from kernels.families.floats.tile import FloatTile, HalfLoader
 from kernels.families.variant import Family, MatmulVariant, PackVariant
-from kernels.ladder import AVX2, AVX512_VNNI, NEON, SCALAR, Rung
+from kernels.ladder import AVX2, AVX512_VNNI, NEON, SCALAR, SME2, Rung
 from kernels.naming import MatmulName
 
 
@@ -58,13 +59,28 @@ def _variants(code: FloatCode, use: _FloatRung) -> tuple[MatmulVariant, ...]:
     return tuple(made)
 
 
+def _streaming_variants(code: FloatCode) -> list[MatmulVariant]:
+    """SME2's, for each streaming vector length; rows are packed outside streaming mode, by NEON code."""
+    made = []
+    for rung in SME2:
+        assert rung.streaming_bits
+        rhs = FloatRhs(code, VECTORS * rung.streaming_bits // 32)
+        for lhs, panels, tech in ((PlainLhs(rhs.nr // VECTORS), 1, "mopa"), (PlainLhs(), GEMV_PANELS, "mla")):
+            columns = panels * rhs.nr
+            name = MatmulName("f32", "f32", lhs.mr, 1, code.name, rhs.nr, 1, lhs.mr, columns, K_STEP, "sme2", tech)
+            pack = PackVariant(f"{lhs.pack_name}_{NEON.name}", NEON, lhs, partial(emit_pack, lhs, NEON))
+            kernel = FloatMopa if lhs.mr > 1 else FloatStreamingGemv
+            made.append(MatmulVariant(name, rung, lhs, rhs, pack, kernel(name, lhs, rhs, rung.attributes).emit))
+    return made
+
+
 def _reference(code: FloatCode, x: npt.NDArray[np.float32], raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """x: f32[M, K], raw: u8[N, row bytes] -> f32[M, N], summed in f64."""
     return (x.astype(np.float64) @ code.to_f32(raw).astype(np.float64).T).astype(np.float32)
 
 
 def _family(code: FloatCode) -> Family:
-    variants = tuple(variant for use in _RUNGS for variant in _variants(code, use))
+    variants = (*_streaming_variants(code), *(variant for use in _RUNGS for variant in _variants(code, use)))
     return Family(f"f32_f32p_{code.name}p", code.source, variants, partial(_reference, code), code.to_f32)
 
 

@@ -14,11 +14,12 @@ from kernels.families.planes.gemv import emit_gemv
 from kernels.families.planes.neon import PlaneDotprod, PlaneMmla, PlaneNeon, PlanePaired
 from kernels.families.planes.reference import matmul
 from kernels.families.planes.rhs import PlaneRhs
+from kernels.families.planes.sme2 import AT_ONCE, PlaneMopa, PlaneStreamingGemv
 from kernels.families.planes.tile import PlaneTile
 from kernels.families.planes.verbs import SUB16, PlanePortable, Verbs
 from kernels.families.planes.x86 import PlaneAvx2, PlaneVnni
 from kernels.families.variant import Family, MatmulVariant
-from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM, SCALAR, Rung
+from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM, SCALAR, SME2, Rung
 from kernels.naming import MatmulName
 from kernels.quant.fields import BLOCK
 
@@ -146,6 +147,23 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
     )
 
 
+def _streaming_variants(code: PlaneCode) -> list[MatmulVariant]:
+    """SME2's, for each streaming vector length; rows are packed outside streaming mode, by NEON code."""
+    made = []
+    for rung in SME2:
+        assert rung.streaming_bits
+        lanes = rung.streaming_bits // 32
+        lhs, row, rhs = Qsi8d32(lanes, 4), Qsi8d32(1, 4), PlaneRhs(code, lanes, 4)
+        panels = 1 if code.sub == SUB16 else 2
+        name = _name(lhs, rhs, lanes, panels, "sme2", "mopa")
+        gemm = PlaneMopa(name, lhs, rhs, panels, rung.attributes)
+        made.append(MatmulVariant(name, rung, lhs, rhs, pack_variant(lhs, NEON), gemm.emit))
+        name = _name(row, rhs, 1, AT_ONCE, "sme2", "sdot")
+        gemv = PlaneStreamingGemv(name, row, rhs, AT_ONCE, rung.attributes)
+        made.append(MatmulVariant(name, rung, row, rhs, pack_variant(row, NEON), gemv.emit))
+    return made
+
+
 def _name(lhs: Qsi8d32, rhs: PlaneRhs, rows: int, panels: int, engine: str, tech: str) -> MatmulName:
     n_step = panels * rhs.nr
     return MatmulName(
@@ -154,7 +172,7 @@ def _name(lhs: Qsi8d32, rhs: PlaneRhs, rows: int, panels: int, engine: str, tech
 
 
 def _family(code: PlaneCode) -> Family:
-    variants = tuple(variant for use in _RUNGS for variant in _variants(code, use))
+    variants = (*_streaming_variants(code), *(variant for use in _RUNGS for variant in _variants(code, use)))
     name = f"f32_qsi8d32p_{code.name}p"
     return Family(
         name, code.source.name, variants, partial(matmul, code), code.source.dequantise, code.source.row_block

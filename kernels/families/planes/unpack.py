@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.verbs import SUB16, Verbs
 from kernels.jit.ir import F32, I8, I32, Function, Value, vector
@@ -23,6 +25,17 @@ def entry_names(rhs: PlaneRhs, verbs: Verbs) -> tuple[str, ...]:
 
 def unpack(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value) -> list[dict[str, Value]]:
     """`scales`: address of the f16 fields over the block. -> for each vector of the panel its entries."""
+    made: list[dict[str, Value]] = [{} for _ in range(verbs.vectors)]
+    for name, value in column_scales(f, rhs, verbs, scales, block).items():
+        for vector_, spread in zip(made, verbs.by_vector(f, value), strict=True):
+            vector_[name] = spread
+    for index, operand in enumerate(_operands(f, rhs, verbs, block)):
+        made[index % verbs.vectors][f"operand{index // verbs.vectors}"] = operand
+    return made
+
+
+def column_scales(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value) -> dict[str, Value]:
+    """The entries of a panel but for the operands: one element a column."""
     code = rhs.code
     shared = {"scale": verbs.half_to_float(f, scales, 0)}
     if code.has_min:
@@ -33,13 +46,7 @@ def unpack(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value
                 shared[name] = shared[name] * _bytes_to_float(f, rhs, block, offset)
     if code.sub == SUB16:
         shared |= _sub_scales(f, rhs, verbs, block)
-    made: list[dict[str, Value]] = [{} for _ in range(verbs.vectors)]
-    for name, value in shared.items():
-        for vector_, spread in zip(made, verbs.by_vector(f, value), strict=True):
-            vector_[name] = spread
-    for index, operand in enumerate(_operands(f, rhs, verbs, block)):
-        made[index % verbs.vectors][f"operand{index // verbs.vectors}"] = operand
-    return made
+    return shared
 
 
 def _bytes_to_float(f: Function, rhs: PlaneRhs, block: Value, offset: int) -> Value:
@@ -63,16 +70,42 @@ def _operands(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> list[Va
     made: list[Value] = []
     low = first = 0
     for width in code.planes:
-        mask = (1 << width) - 1
         words = [f.load(type_, block, rhs.scales_bytes + (first + i) * rhs.word_bytes) for i in range(width)]
         for index in range(OPERANDS):
-            shift = width * (index // width) - low
-            bits = words[index % width]
-            if shift:
-                bits = bits >> shift if shift > 0 else bits << -shift
-            bits = bits & (mask << low)
+            bits = _bits(words[index % width], width, index, low)
             made = [*made[:index], made[index] | bits, *made[index + 1 :]] if low else [*made, bits]
         low, first = low + width, first + width
+    return [_weights(f, rhs, verbs, codes) for codes in made]
+
+
+def operands_in_turn(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> Iterator[tuple[int, Value]]:
+    """(index, operand), those of a word of the lowest plane together: for tiles whose registers hold few at a time."""
+    code, type_ = rhs.code, vector(rhs.word_bytes, I8)
+    words: dict[int, Value] = {}
+    for index in [i + step for i in range(code.planes[0]) for step in range(0, OPERANDS, code.planes[0])]:
+        codes: Value | None = None
+        low = first = 0
+        for width in code.planes:
+            number = first + index % width
+            if number not in words:
+                words[number] = f.load(type_, block, rhs.scales_bytes + number * rhs.word_bytes)
+            bits = _bits(words[number], width, index, low)
+            codes = bits if codes is None else codes | bits
+            low, first = low + width, first + width
+        assert codes is not None
+        yield index, _weights(f, rhs, verbs, codes)
+
+
+def _bits(word: Value, width: int, index: int, low: int) -> Value:
+    """An operand's bits of a plane, in their place in the codes."""
+    shift = width * (index // width) - low
+    if shift:
+        word = word >> shift if shift > 0 else word << -shift
+    return word & (((1 << width) - 1) << low)
+
+
+def _weights(f: Function, rhs: PlaneRhs, verbs: Verbs, codes: Value) -> Value:
+    code = rhs.code
     if code.table:
-        return [verbs.lookup(f, codes, [value + verbs.owed(code) for value in code.table]) for codes in made]
-    return [codes - code.zero for codes in made] if code.zero and not verbs.owed(code) else made
+        return verbs.lookup(f, codes, [value + verbs.owed(code) for value in code.table])
+    return codes - code.zero if code.zero and not verbs.owed(code) else codes

@@ -16,6 +16,7 @@ from kernels.families.rowwise.mmla import mmla_variants
 from kernels.families.rowwise.names import pack_variant, row_name
 from kernels.families.rowwise.reference import matmul
 from kernels.families.rowwise.rhs import RowRhs
+from kernels.families.rowwise.sme2 import streaming_variants
 from kernels.families.rowwise.wide import PANELS, ROWS, WideRowTile
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
@@ -118,7 +119,8 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
 
 
 def _family(code: RowCode) -> Family:
-    variants = [*mmla_variants(code), *(variant for use in _LANE_RUNGS for variant in _lane_variants(code, use))]
+    lanes = (variant for use in _LANE_RUNGS for variant in _lane_variants(code, use))
+    variants = [*streaming_variants(code), *mmla_variants(code), *lanes]
     name = f"f32_qai8dxp_{code.name}p"
     source = code.source
     return Family(name, source.name, tuple(variants), partial(matmul, code), source.dequantise, code.group or BLOCK)

@@ -102,21 +102,39 @@ def expected_dots(variant: MatmulVariant) -> int:
 
 @pytest.mark.parametrize("variant", STREAMING)
 def test_streaming_hot_loop(variant: MatmulVariant) -> None:
-    """Sums and f32 accumulators stay in ZA: outer products of one tile, or dot products of four vectors at once."""
-    lanes = (variant.rung.streaming_bits or 0) // 32
+    """Sums and f32 accumulators stay in ZA: outer products of its tiles, or products of four vectors at once.
+
+    Vectors that are stored are unpacked weights, which wait for their turn: at most as many as a panel's minima and
+    scales leave no room for.
+    """
+    name, lanes = variant.name, (variant.rung.streaming_bits or 0) // 32
     assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
     assert "\tsmstart\tsm\n" in assembly
     assert "\tsmstop\tsm\n" in assembly
-    body = hot_loop(assembly, r"\t(smopa|sdot)\tza")
+    body = hot_loop(assembly, r"\t(smopa|fmopa|sdot|fmla)\tza")
+    vectors, is_float = name.n_step // lanes, name.lhs == "f32"
+    steps = name.k_step if is_float else name.k_step // 4
     if variant.is_gemv:
-        assert len(re.findall(r"\tsdot\tza\.s\[w\d+, 0, vgx4\]", body)) == 8
-        assert len(re.findall(r"\tfmla\tza", body)) == 1 + variant.name.rhs.startswith("qa")
+        products = rf"\t{'fmla' if is_float else 'sdot'}\tza\.s\[w\d+, \d, vgx4\], {{ .* }}, z\d+\.[bs]\[\d\]"
+        assert len(re.findall(products, body)) == vectors // 4 * steps
     else:
-        assert len(re.findall(r"\tsmopa\tza0\.s", body)) == 16
-        assert len(re.findall(r"\tfmla\tza\.s\[w\d+, \d, vgx4\]", body)) == 2 * lanes // 4
-    if "4c32" in variant.name.rhs:
-        assert len(re.findall(r"\tluti4\t", body)) == (16 if variant.is_gemv else 8)
+        products = rf"\t{'fmopa' if is_float else 'smopa'}\tza\d\.s, p\d/m, p\d/m, z\d+\.{'s' if is_float else 'b'}"
+        assert len(re.findall(products, body)) == vectors * steps
+    if not is_float:
+        groups = vectors // 4 if variant.is_gemv else vectors * lanes // 4
+        assert len(re.findall(r"\tfmla\tza\.s\[w\d+, \d, vgx4\]", body)) == float_steps(variant) * groups
+    if re.match("q[as]i4c", name.rhs):
+        assert len(re.findall(r"\tluti4\t", body)) == vectors * steps // 2
     assert not re.search(r"\tbl\t", body)
+    assert len(re.findall(r"\tst(?:r|1\w)\t\{? ?z", body)) <= 2 * (1 + 2 * name.rhs.startswith("qai4"))
+
+
+def float_steps(variant: MatmulVariant) -> int:
+    """By fma of ZA's vectors: one a scale, one a minimum unless that is an outer product."""
+    rhs = variant.name.rhs
+    if rhs.endswith("cx"):
+        return 0
+    return 1 + (rhs.startswith("qa") and (variant.is_gemv or rhs.endswith("k16")))
 
 
 @pytest.mark.parametrize("variant", TILES)
