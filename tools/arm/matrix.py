@@ -1,7 +1,7 @@
 """Runs the Arm tests under each core, two processes at a time. Knows no test, only where they are.
 
-`python -m tools.arm.matrix [--core NAME ...] [PYTEST ARGUMENT ...]`; without arguments each core runs its suites. Each
-job is a pytest of its own; its output is shown whole when it fails, else as its closing line.
+`python -m tools.arm.matrix [--core NAME ...] [--whole | PYTEST ARGUMENT ...]`; without arguments each core runs its
+suites. Each job is a pytest of its own; its output is shown whole when it fails, else as its closing line.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from tools.arm.objects import compile_all
 from tools.arm.userland import REPOSITORY, ready_userland, say
 
 NUM_PROCESSES = 2
-JOB_TIMEOUT_S = 2400
+JOB_TIMEOUT_S = 7200
+WHOLE = "tests/kernels/families/matrix.py"
 # A hang shows its stack long before the job is ended. The assembly tests cross-compile, with the same result on every
 # machine, and are left to the native run.
 PYTEST = (
@@ -142,10 +143,16 @@ def jobs_for(cores: list[Core], arguments: tuple[str, ...]) -> list[Job]:
     return [Job(core, suite) for _, core, suite in sorted(ranked, key=lambda job: job[0])]
 
 
+def whole_matrix(cores: list[Core]) -> list[Job]:
+    """Every shape, portion and value of the micro-kernels that no core before has: the longest jobs of all."""
+    return [Job(core, (WHOLE, "-k", core.tested)) for core in cores]
+
+
 def main() -> int:
     """Zero when every rung is right and every job passed."""
     parser = argparse.ArgumentParser(prog="python -m tools.arm.matrix", description=__doc__)
     parser.add_argument("--core", action="append", choices=[core.name for core in CORES], help="default: all")
+    parser.add_argument("--whole", action="store_true", help="any shape, portion and value, on the core it is for")
     parser.add_argument("arguments", nargs="*", help="for pytest; default: the suites of each core")
     options, more = parser.parse_known_args()
     arguments = tuple(more + options.arguments)
@@ -157,7 +164,7 @@ def main() -> int:
     if not check_rungs(python, cores):
         return 1
     print(f"arm: {compile_all()}", flush=True)
-    outcomes = run_all(python, jobs_for(cores, arguments))
+    outcomes = run_all(python, whole_matrix(cores) if options.whole else jobs_for(cores, arguments))
     num_passed = sum(outcome.num_passed for outcome in outcomes)
     num_failed = sum(outcome.num_failed for outcome in outcomes)
     print(f"{num_passed} passed, {num_failed} failed")

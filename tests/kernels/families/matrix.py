@@ -27,7 +27,7 @@ from kernels.self_test import rounding_bound
 
 CPU = detect_cpu()
 HERE = [
-    pytest.param(family, variant, id=str(variant.name))
+    pytest.param(family, variant, id=f"{variant.rung.name}:{variant.name}")
     for family, variant in matmul_variants()
     if variant.rung.runs_on(CPU)
 ]

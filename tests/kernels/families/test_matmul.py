@@ -18,7 +18,12 @@ from kernels.self_test import rounding_bound
 
 CPU = detect_cpu()
 ALL = list(matmul_variants())
-HERE = [pytest.param(family, variant, id=str(variant.name)) for family, variant in ALL if variant.rung.runs_on(CPU)]
+# Ids begin with the rung, which names do not tell of every GEMV: `-k sve_i8mm:` is all of that rung.
+HERE = [
+    pytest.param(family, variant, id=f"{variant.rung.name}:{variant.name}")
+    for family, variant in ALL
+    if variant.rung.runs_on(CPU)
+]
 SHAPES = [
     (1, 1, 32),
     (1, 8, 64),
