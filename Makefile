@@ -34,24 +34,25 @@ serve: env ## Pull the demo model and serve it on 127.0.0.1:8080 (MODEL= HOST= P
 	@test -e '$(MODEL)' || test -e "$(MODELS)/$(MODEL).gguf" || $(BIN)/gemmule pull '$(MODEL)'
 	@exec $(BIN)/gemmule serve '$(MODEL)' --host $(HOST) --port $(PORT) $(ARGS)
 
-test: native-test arm-test ## Run every test: on this machine, then on emulated Arm cores.
+test: env ## Run every test: on this machine and, at the same time, on emulated Arm cores (logs in .venv/logs).
+	@tools/env/require prometheus browser arm
+	@$(BIN)/python -m tools.side_by_side native='$(MAKE) native-test' arm='$(MAKE) arm-test'
 
 native-test: env ## Run the tests on this machine (ARGS= goes to pytest).
-	@tools/env/require prometheus
-	@tools/env/require browser
+	@tools/env/require prometheus browser
 	@$(BIN)/gemmule pull > /dev/null
 	$(BIN)/python -m pytest $(ARGS)
 
-arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1 and N2.
+arm-test: env ## Run the kernel tests and a completion on emulated Neoverse N1, V1, N2 and SME2.
 	@tools/env/require arm
 	$(BIN)/python -m tools.arm.matrix
 
 matrix: env ## Run every micro-kernel of this CPU on any shape, portion and value (some minutes).
 	$(BIN)/python -m pytest tests/kernels/families/matrix.py $(ARGS)
 
-arm-matrix: env ## The same on emulated Neoverse N1, V1, N2 and on SME2 (an hour).
+arm-matrix: env ## The same on emulated Neoverse N1, V1, N2 and on SME2 (an hour; ARGS="--core neoverse-v1" for one).
 	@tools/env/require arm
-	$(BIN)/python -m tools.arm.matrix tests/kernels/families/matrix.py
+	$(BIN)/python -m tools.arm.matrix --whole $(ARGS)
 
 arm-report: env ## Count and model the Arm micro-kernels beside KleidiAI, into docs/kernels.md.
 	@tools/env/require arm mca
