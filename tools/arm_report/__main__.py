@@ -14,18 +14,20 @@ from pathlib import Path
 
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart
-from kernels.registry import family_for
+from kernels.registry import FAMILIES
 from tools.arm.userland import REPOSITORY, ready_userland
 from tools.arm_report import kleidiai
 from tools.arm_report.count import instructions_per_call
-from tools.arm_report.hot_loop import HotLoop, hot_loop
+from tools.arm_report.hot_loop import DOT, FLOAT_DOT, HotLoop, hot_loop
 from tools.arm_report.kleidiai import MARKS, Mark
 from tools.arm_report.mca import COMMAND, Model, model
 from tools.arm_report.text import document
 
-SOURCES = ("Q4_0", "Q4_1", "Q8_0", "gemmule.Q4CX", "gemmule.8DA4W_G64", "gemmule.QC8")
-M, N, K = 64, 512, 512
+BESIDE_KLEIDIAI = "Q4_0"
+M = 64
+SIDE, SMALL_SIDE = 512, 256  # n = k beside KleidiAI, and elsewhere
 # LLVM's cores that a rung serves; QEMU's core that counts.
+CORES = ("neoverse-n1", "neoverse-n2", "neoverse-v1", "neoverse-v2")
 MODELLED = {
     "neon": ("neoverse-n1",),
     "neon_dotprod": ("neoverse-n1", "neoverse-v1", "neoverse-v2"),
@@ -37,7 +39,7 @@ MODELLED = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One micro-kernel. `mark`: KleidiAI's best of the same rung, for Q4_0 only."""
+    """One micro-kernel. `side`: n and k of the call. `mark`: KleidiAI's best of the same rung, for Q4_0 only."""
 
     source: str
     variant: MatmulVariant
@@ -45,10 +47,11 @@ class Row:
     instructions: int
     models: dict[str, Model]
     mark: Mark | None
+    side: int
 
     @property
     def macs_per_instruction(self) -> float:
-        return (1 if self.variant.is_gemv else M) * N * K / self.instructions
+        return (1 if self.variant.is_gemv else M) * self.side**2 / self.instructions
 
 
 def emulated_core(variant: MatmulVariant) -> str:
@@ -60,12 +63,14 @@ def emulated_core(variant: MatmulVariant) -> str:
 def measure(source: str, variant: MatmulVariant, emulator: Path) -> Row:
     name, ir = variant.name, variant.emit()
     assembly = compile_apart(ir, "aarch64", emit="assembly").decode()
-    loop = hot_loop(assembly, name.m_step * name.n_step * name.k_step)
-    m = 1 if variant.is_gemv else M
-    instructions = instructions_per_call(ir, str(name), m, N, K, emulator, emulated_core(variant))
-    models = {core: model(loop, core) for core in MODELLED[variant.rung.name]}
+    is_float, is_beside = name.lhs == "f32", source == BESIDE_KLEIDIAI
+    loop = hot_loop(assembly, name.m_step * name.n_step * name.k_step, FLOAT_DOT if is_float else DOT)
+    m, side = 1 if variant.is_gemv else M, SIDE if is_beside else SMALL_SIDE
+    instructions = instructions_per_call(ir, str(name), m, side, side, emulator, emulated_core(variant))
+    cores = CORES if is_float and variant.rung.name == "neon" else MODELLED[variant.rung.name]
+    models = {core: model(loop, core) for core in cores}
     key = (variant.rung.name, variant.rung.streaming_bits, variant.is_gemv)
-    return Row(source, variant, loop, instructions, models, MARKS.get(key) if source == "Q4_0" else None)
+    return Row(source, variant, loop, instructions, models, MARKS.get(key) if is_beside else None, side)
 
 
 def main() -> None:
@@ -76,14 +81,13 @@ def main() -> None:
         sys.exit(f"arm-report: {COMMAND} is missing: apt-get install llvm-19")
     emulator = ready_userland().folder / "qemu-aarch64"
     variants = [
-        (source, variant)
-        for source in SOURCES
-        for variant in family_for(source).variants
-        if variant.rung.arch == "aarch64"
+        (family.source, variant) for family in FAMILIES for variant in family.variants if variant.rung.arch == "aarch64"
     ]
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda pair: measure(pair[0], pair[1], emulator), variants))
-    file.write_text(document(rows, f"m = {M} (GEMV: 1), n = {N}, k = {K}", kleidiai.DATE))
+    beside = [row for row in rows if row.source == BESIDE_KLEIDIAI]
+    shape = f"m = {M} (GEMV: 1), n = k = {SIDE} for {BESIDE_KLEIDIAI}, {SMALL_SIDE} for the others"
+    file.write_text(document(beside, rows, shape, kleidiai.DATE))
     print(f"{len(rows)} micro-kernels: {file}")
 
 

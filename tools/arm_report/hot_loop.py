@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 DOT = r"\t(smmla|sdot|smopa|smlal2?|smull2?)\t"
+FLOAT_DOT = r"\t(fmopa|fmla|fmad)\t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ class HotLoop:
         return [line.split()[0] for line in self.lines]
 
 
-def hot_loop(assembly: str, num_macs: int) -> HotLoop:
+def hot_loop(assembly: str, num_macs: int, dot: str = DOT) -> HotLoop:
     """The block with most dot products, up to its branch back to itself."""
     blocks = re.split(r"(?m)^(?=\.LBB)", assembly)
-    block = max(blocks, key=lambda text: len(re.findall(DOT, text)))
+    block = max(blocks, key=lambda text: len(re.findall(dot, text)))
     label = block.split(":")[0]
     lines = []
     for line in block.splitlines():

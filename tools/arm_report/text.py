@@ -9,6 +9,7 @@ from kernels.families.variant import MatmulVariant
 from tools.arm_report.hot_loop import HotLoop
 from tools.arm_report.kleidiai import Mark
 from tools.arm_report.mca import Model
+from tools.arm_report.survey import survey
 
 HEAD = """\
 # Arm micro-kernels: instructions and modelled speed
@@ -28,18 +29,42 @@ FINDINGS = """
 
 - A block of 32 ends in f32: a scale product rounded once, then one fma. An outer product of the scales into a ZA tile
   makes all the products of an SME2 tile with one instruction; elsewhere each accumulator vector costs an fmul and an
-  fma.
+  fma. Scales of a whole channel (QC8, Q4CX) leave nothing but loads and products in the loop.
 - Sums start at the bits of a large float, so no smmla or sdot block needs `scvtf`, which uses a vector pipe twice on
   all four cores. The starts are loaded, for loads have pipes of their own.
 - The GEMM tiles with smmla and sdot stand at 99 % of their bound or above: what is left is fewer vector instructions.
-- SVE at 256 bits has two pipes on a Neoverse V1 where NEON has four, so its bound is NEON's; it saves instructions.
-  Of 104 in the hot loop 32 are smmla of 64 MAC. LHS operands must be repeated in both halves (16 `ld1rqb`), sums be
-  started (8), weights be loaded and unpacked (12), and each accumulator costs three instructions a block (24): 92
-  without scales and loop control, 22 MAC an instruction. 1.25 x KleidiAI's 18.4 would be 23.
-- The GEMVs of SVE and SME2 stand at 1.20 and 1.22 x KleidiAI's MAC an instruction. On SME2 a turn of 51 instructions
-  holds 16 look-ups, 8 dots and 12 for four vectors of scales; a second block a turn would save about two more.
+- SVE's GEMM misses 1.25 x KleidiAI's 18.4 MAC an instruction, 23. A tile of p pairs of rows x c vectors of columns
+  needs, for each block: 4pc smmla of 64 MAC; for each accumulator a start, an fadd, an fmul and an fmla, 4pc; 4p loads
+  of LHS operands, repeated in both halves of a vector, and p of scales; 2c loads of nibbles and 4c to unpack them;
+  2 + c for the columns' scales; 5 to loop. It holds pc accumulators, 4c operands, c scales, c sums and 2 vectors in
+  flight in 32 registers:
+
+  | p x c | registers | instructions | MAC/instruction |
+  |---|--:|--:|--:|
+  | 4 x 2 (until November 2026) | 22 | 105 | 19.5 |
+  | 8 x 2 (this) | 30 | 189 | 21.7 |
+  | 9 x 2 | 32 | 210 | 21.9 |
+  | 4 x 3 | 32 | 144 | 21.3 |
+  | 22 x 1 | 30 | 300 | 18.8 |
+  | 8 x 3 | 44 | 270 | 22.8 |
+
+  So the formula and the register file end at 21.9. KleidiAI's rounds differently: it leaves out the fmul.
+- The planes (Q5, IQ4_NL, K-quants) and floats have no SVE of 256 bits: a Neoverse V1 has two pipes for it where NEON
+  has four, so the bound is NEON's, and their GEMM unpacks to scratch, where instructions saved weigh less.
+- Planes multiply from scratch: their loops hold products only, and the whole call tells what unpacking adds. Their
+  GEMVs unpack in the loop; bits of several planes cost two to three operations an operand. On SME2 only the nibbles
+  of Q4_0, Q4_1, Q4CX and 8DA4W lie in the order that a look-up (luti4) takes; planes keep one order on all rungs.
+- bfmopa and bfdot are not used for BF16: they round pairs of products once, which would give BF16 bits of its own on
+  each rung, and want the LHS rounded to bf16.
 - Vectors stored in SME2's hot loops are operands kept for the second vector of columns; sums and accumulators stay in
   ZA.
+"""
+
+
+ABOUT_SURVEY = """\
+Columns are rungs, SME2 by its streaming vector length, or cores with the best rung there of NEON or SVE. An empty cell:
+the family has no micro-kernel there; the rung below serves it. `gemmule kernels asm NAME --cpu neoverse-v2` shows a
+loop.
 """
 
 
@@ -62,25 +87,26 @@ class Row(Protocol):
     def macs_per_instruction(self) -> float: ...
 
 
-def document(rows: Sequence[Row], shape: str, date: str) -> str:
-    parts = [HEAD.format(shape=shape, date=date)]
+def document(beside: Sequence[Row], rows: Sequence[Row], shape: str, date: str) -> str:
+    """beside: what stands beside KleidiAI's figures, in detail; rows: everything, in short."""
+    parts = [HEAD.format(shape=shape, date=date), FINDINGS, "\n## Q4_0, beside KleidiAI\n"]
     for title, wanted in (("GEMM", False), ("GEMV", True)):
-        here = [row for row in rows if row.variant.is_gemv == wanted]
-        parts += [f"\n## {title}: instructions\n\n", *_instructions(here)]
-        parts += [f"\n## {title}: modelled MAC/cycle\n\n", *_cycles(here)]
-    parts += ["\n## Instruction mix of the hot loops, Q4_0\n\n"]
-    parts += [f"- `{row.variant.name}`: {row.loop.mix}\n" for row in rows if row.source == "Q4_0"]
-    return "".join([*parts, FINDINGS])
+        here = [row for row in beside if row.variant.is_gemv == wanted]
+        parts += [f"\n### {title}: instructions\n\n", *_instructions(here)]
+        parts += [f"\n### {title}: modelled MAC/cycle\n\n", *_cycles(here)]
+    parts += ["\n### Instruction mix of the hot loops\n\n"]
+    parts += [f"- `{row.variant.name}`: {row.loop.mix}\n" for row in beside]
+    parts += ["\n## All families\n\n", ABOUT_SURVEY, *survey(rows)]
+    return "".join(parts)
 
 
 def _instructions(rows: Iterable[Row]) -> Iterable[str]:
     yield (
-        "| weights | micro-kernel | instructions a call | MAC/instruction | hot loop | MAC/instruction | spills "
-        "| KleidiAI's MAC/instruction | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|--:|\n"
+        "| micro-kernel | instructions a call | MAC/instruction | hot loop | MAC/instruction | spills "
+        "| KleidiAI's MAC/instruction | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n"
     )
     for row in rows:
         cells = [
-            row.source,
             f"`{row.variant.name}`",
             f"{row.instructions:,}",
             f"{row.macs_per_instruction:.1f}",
@@ -94,14 +120,13 @@ def _instructions(rows: Iterable[Row]) -> Iterable[str]:
 
 
 def _cycles(rows: Iterable[Row]) -> Iterable[str]:
-    yield "| weights | tile | rung | core | MAC/cycle | bound | share | KleidiAI | ratio |\n"
-    yield "|---|---|---|---|--:|--:|--:|--:|--:|\n"
+    yield "| tile | rung | core | MAC/cycle | bound | share | KleidiAI | ratio |\n"
+    yield "|---|---|---|--:|--:|--:|--:|--:|\n"
     for row in rows:
         for core, found in row.models.items():
             speed, bound = row.loop.num_macs / found.cycles, row.loop.num_macs / found.vector_cycles
             theirs = row.mark.macs_per_cycle.get(core) if row.mark else None
             cells = [
-                row.source,
                 f"{row.variant.name.m_step}x{row.variant.name.n_step} {row.variant.name.tech}",
                 row.variant.rung.name,
                 core,
