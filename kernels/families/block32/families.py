@@ -14,7 +14,7 @@ from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
-from kernels.families.block32.unpacked import PANELS, ROWS, UnpackedTile
+from kernels.families.block32.unpacked import PANELS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
@@ -25,7 +25,7 @@ class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels of a tile; `mr`: rows of a packed LHS panel.
 
     byte_gemm: the tile for 8-bit weights where they need more registers than nibbles do.
-    unpacks: many rows take the tile of kernels.families.block32.unpacked.
+    unpacked_rows: many rows take the tile of kernels.families.block32.unpacked, with so many at a time.
     gemv_prefetch: bytes ahead. Panels are a few KB, and several at a time would restart the hardware's prefetcher at
     each: one panel after the other is one stream (AVX2, weights beyond the caches: 11 GB/s a core with two panels
     at a time, 16 with one, 23 with prefetches 2 KB ahead).
@@ -44,7 +44,7 @@ class _LaneRung:
     signed_nibbles: bool = False
     float_bits: bool = False
     byte_gemm: tuple[int, int] | None = None
-    unpacks: bool = False
+    unpacked_rows: int = 0
 
 
 _LANE_RUNGS = (
@@ -70,6 +70,7 @@ _LANE_RUNGS = (
         gemv_panels=1,
         gemv_prefetch=2048,
         unsigned_bytes=True,
+        unpacked_rows=6,
     ),
     _LaneRung(
         AVX_VNNI,
@@ -93,7 +94,7 @@ _LANE_RUNGS = (
         gemv_prefetch=2048,
         paired_bias=True,
         byte_gemm=(2, 2),
-        unpacks=True,
+        unpacked_rows=3,
     ),
     _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
 )
@@ -122,10 +123,10 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
 
 def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) -> MatmulVariant:
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
-    m_step, n_panels = (ROWS, PANELS) if use.unpacks else (rows, panels)
+    m_step, n_panels = (use.unpacked_rows, PANELS) if use.unpacked_rows else (rows, panels)
     name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
     tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, float_bits=use.float_bits)
-    emit = UnpackedTile(tile).emit if use.unpacks else tile.emit
+    emit = UnpackedTile(tile, use.unpacked_rows).emit if use.unpacked_rows else tile.emit
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
 
 

@@ -2,9 +2,10 @@
 
     for each pair of panels, for each stretch of K:
       scratch = groups of both panels as bytes, scales and minima as f32         what fits half of an L1
-      for each 3 rows: the tile of kernels.families.block32.lanes, its operands read from scratch
+      for each few rows: the tile of kernels.families.block32.lanes, its operands read from scratch
 
-On AVX2 unpacking takes vector operations and registers that 3 x 16 accumulators need: a load from L1 is cheaper.
+On AVX2 unpacking takes vector operations and registers that 3 x 16 accumulators need: a load from L1 is cheaper. On
+AVX512 a broadcast of the LHS that two panels share halves the loads, which else are as many as the dot products.
 Between stretches the accumulators rest in dst, in f32 as they are, so the bits are those of the other tiles. Portions
 of few rows, and a last single panel, go to the lane tile. Sums are pinned in the order written: left alone, LLVM
 computes column by column and spills what the columns share (204 Gop/s a core instead of 161; Q4_0, Zen 3).
@@ -18,23 +19,23 @@ from kernels.families.block32.lanes import GROUPS, LaneEmission, LaneTile
 from kernels.jit.ir import F32, I8, I32, I64, Value, Variable, vector
 
 PANELS = 2
-ROWS = 3
 FEW_ROWS = 12  # up to here unpacking apart does not pay
-MAX_BLOCKS = 24  # of a stretch: 24 x 640 B of scratch
+SCRATCH_BYTES = 15 << 10  # of a stretch
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackedTile:
-    """A GEMM of 3 rows x 2 panels beside `few`, the lane tile of the same layouts."""
+    """A GEMM of `rows` x 2 panels beside `few`, the lane tile of the same layouts."""
 
     few: LaneTile
+    rows: int
 
     def emit(self) -> str:
         lanes = LaneEmission.begin(self.few)
         f = lanes.f
         first = f.variable(f.const(I64, 0))
         with f.when(f.compare("sgt", f["m"], FEW_ROWS)):
-            pairs = _PairEmission(lanes)
+            pairs = _PairEmission(lanes, self.rows)
             pairs.emit()
             first.set(f["n"] - f.remainder(f["n"], pairs.width))
         lanes.columns_from(first.get())
@@ -45,7 +46,8 @@ class UnpackedTile:
 class _PairEmission:
     """The part for many rows and whole pairs of panels."""
 
-    def __init__(self, lanes: LaneEmission) -> None:
+    def __init__(self, lanes: LaneEmission, rows: int) -> None:
+        self.rows = rows
         self.lanes, self.f, self.isa = lanes, lanes.f, lanes.tile.isa
         self.lhs, self.rhs = lanes.tile.lhs, lanes.tile.rhs
         self.floats = vector(self.isa.lanes, F32)
@@ -54,12 +56,14 @@ class _PairEmission:
         self.scale_offset = GROUPS * PANELS * self.vector_bytes
         self.min_offset = self.scale_offset + PANELS * self.vector_bytes
         self.block_bytes = self.min_offset + (PANELS * self.vector_bytes if self.rhs.code.has_min else 0)
-        self.scratch = self.f.stack(MAX_BLOCKS * self.block_bytes)
+        self.max_blocks = SCRATCH_BYTES // self.block_bytes
+        self.scratch = self.f.stack(self.max_blocks * self.block_bytes)
+        self.registers = "v" if self.isa.lanes == 16 else "x"  # x stops at 16
 
     def emit(self) -> None:
         f, lanes = self.f, self.lanes
         num_blocks = lanes.num_blocks
-        num_stretches = f.divide_up(num_blocks, MAX_BLOCKS)
+        num_stretches = f.divide_up(num_blocks, self.max_blocks)
         stretch = f.variable(f.divide_up(num_blocks, num_stretches))
         with f.loop(0, f["n"] - (self.width - 1), self.width) as n0:
             panels = f.offset(f["rhs"], f.divide_exactly(n0, self.rhs.nr) * lanes.rhs_panel_bytes)
@@ -88,11 +92,11 @@ class _PairEmission:
         is_last = f.compare("eq", start + count, self.lanes.num_blocks)
         lo = f.select(is_last, f["lo"], f.const(F32, float("-inf")))
         hi = f.select(is_last, f["hi"], f.const(F32, float("inf")))
-        rest = f.remainder(f["m"], ROWS)
+        rest = f.remainder(f["m"], self.rows)
         full = f["m"] - rest
-        with f.loop(0, full, ROWS) as m0:
-            self._tile(m0, n0, start, count, ROWS, is_first, lo, hi)
-        for few in range(1, ROWS):
+        with f.loop(0, full, self.rows) as m0:
+            self._tile(m0, n0, start, count, self.rows, is_first, lo, hi)
+        for few in range(1, self.rows):
             with f.when(f.compare("eq", rest, few)):
                 self._tile(full, n0, start, count, few, is_first, lo, hi)
 
@@ -131,7 +135,9 @@ class _PairEmission:
             weights = [f.load(bytes_, block, (g * PANELS + p) * self.vector_bytes, align=32) for p in range(PANELS)]
             for r, row in enumerate(rows):
                 lhs_group = isa.spread(f, I32, row, self.lhs.group_offset(g), 1)[0]
-                sums[r] = [f.pinned(isa.dot(f, code, sums[r][p], weights[p], lhs_group), "x") for p in range(PANELS)]
+                sums[r] = [
+                    f.pinned(isa.dot(f, code, sums[r][p], weights[p], lhs_group), self.registers) for p in range(PANELS)
+                ]
         for r, row in enumerate(rows):
             d = isa.spread(f, F32, row, 0, 1)[0]
             dsum = isa.spread(f, F32, row, 2 * self.lhs.scalars_bytes, 1)[0] if code.has_min else None
