@@ -207,7 +207,8 @@ class EngineLoop:
     def _end(self, sequence: Sequence, reason: FinishReason, error: GemmuleError | None) -> None:
         num_cached = sequence.num_cached_tokens or 0
         self._events.append((sequence.id, TokenEvent((), reason, num_cached_tokens=num_cached, error=error)))
-        self._finished.append(timings_of(sequence, reason, self._clock()))
+        code = None if error is None else error.code
+        self._finished.append(timings_of(sequence, reason, self._clock(), code))
 
     def _report(self, step: StepTimings | None) -> None:
         scheduler = self._scheduler

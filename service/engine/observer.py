@@ -68,6 +68,8 @@ class RequestTimings:
     prefill_chunks: tuple[tuple[float, float, int], ...] = ()
     """Of each step that computed prompt tokens: its start and its end by the engine's clock, how many."""
     context: RequestContext = NO_CONTEXT
+    error_code: str | None = None
+    """Of the error that ended it."""
 
     @property
     def decode_s(self) -> float | None:
@@ -112,7 +114,7 @@ def first_token_of(sequence: Sequence) -> FirstToken | None:
     )
 
 
-def timings_of(sequence: Sequence, reason: FinishReason, now_s: float) -> RequestTimings:
+def timings_of(sequence: Sequence, reason: FinishReason, now_s: float, error_code: str | None = None) -> RequestTimings:
     return RequestTimings(
         id=sequence.id,
         finish_reason=reason,
@@ -124,4 +126,5 @@ def timings_of(sequence: Sequence, reason: FinishReason, now_s: float) -> Reques
         total_s=now_s - sequence.request.arrival_s,
         prefill_chunks=tuple(sequence.prefill_chunks),
         context=sequence.request.context,
+        error_code=error_code,
     )

@@ -51,7 +51,7 @@ class GenAiMetrics:
 
     def on_finish(self, request: RequestTimings) -> None:
         labels = self._labels(request.context)
-        error = ERRORS.get(request.finish_reason, "")
+        error = request.error_code or ERRORS.get(request.finish_reason, "")
         self._duration.labels(*labels, error).observe(request.total_s)
         self._tokens.labels(*labels, "input").observe(request.num_prompt_tokens)
         self._tokens.labels(*labels, "output").observe(request.num_output_tokens)

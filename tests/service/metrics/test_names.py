@@ -6,7 +6,7 @@ from service.engine.block_tables import PrefixStats
 from service.engine.client import EngineStats
 from service.engine.observer import FirstToken, RequestTimings
 from service.engine.request import FinishReason
-from service.errors import QueueFull, SettingsError, StepFailed
+from service.errors import OutputStuck, QueueFull, SettingsError, StepFailed
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 from service.metrics.gen_ai_metrics import GenAiMetrics
 from service.metrics.http_metrics import HttpMetrics
@@ -28,7 +28,9 @@ STATS = EngineStats(
 )
 
 
-def ended(reason: FinishReason = FinishReason.STOP, operation: Operation = Operation.CHAT) -> RequestTimings:
+def ended(
+    reason: FinishReason = FinishReason.STOP, operation: Operation = Operation.CHAT, error_code: str | None = None
+) -> RequestTimings:
     return RequestTimings(
         id="a",
         finish_reason=reason,
@@ -39,6 +41,7 @@ def ended(reason: FinishReason = FinishReason.STOP, operation: Operation = Opera
         arrival_s=4.0,
         total_s=0.9,
         context=RequestContext(operation=operation),
+        error_code=error_code,
     )
 
 
@@ -129,6 +132,7 @@ def test_gen_ai_metrics_have_the_attributes_that_are_required() -> None:
     metrics = GenAiMetrics(registry, "smol")
     metrics.on_finish(ended())
     metrics.on_finish(ended(FinishReason.ERROR, Operation.TEXT_COMPLETION))
+    metrics.on_finish(ended(FinishReason.ERROR, Operation.TEXT_COMPLETION, OutputStuck.code))
     for family in registry.collect():
         for sample in family.samples:
             assert sample.labels["gen_ai_operation_name"] in ("chat", "text_completion")
@@ -146,6 +150,7 @@ def test_gen_ai_metrics_have_the_attributes_that_are_required() -> None:
     assert value("gen_ai_server_request_duration_seconds_sum", {**labels, "error_type": ""}) == 0.9
     failed = {**labels, "gen_ai_operation_name": "text_completion", "error_type": "step_failed"}
     assert value("gen_ai_server_request_duration_seconds_count", failed) == 1
+    assert value("gen_ai_server_request_duration_seconds_count", {**failed, "error_type": "output_stuck"}) == 1
     assert value("gen_ai_server_time_to_first_token_seconds_count", labels) == 1
     assert value("gen_ai_client_token_usage_sum", {**labels, "gen_ai_token_type": "output"}) == 3
 
