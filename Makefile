@@ -79,6 +79,10 @@ compare: env ## Measure the server beside llama-server under load, in turn (ARGS
 	@$(BIN)/gemmule pull > /dev/null
 	@tools/env/require peer
 	$(BIN)/python -m tools.peer.serving $(ARGS)
+.PHONY: load-times
+load-times: env ## Measure cold and warm loads, and memory, beside plain reading and writing (ARGS= goes to it).
+	@$(BIN)/gemmule pull gemma-3-270m > /dev/null
+	$(BIN)/python -m tools.load_times $(ARGS)
 
 baseline: env ## Measure f32 NumPy, the generic kernels and the dispatched ones in turn, as a table (ARGS= goes to it).
 	@$(BIN)/gemmule pull > /dev/null

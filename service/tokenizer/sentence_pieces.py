@@ -22,13 +22,11 @@ class SentencePieces:
     """Ids of a text without special tokens. A character that is no token becomes bytes."""
 
     def __init__(self, vocabulary: Vocabulary, scores: npt.NDArray[np.float32]) -> None:
-        types = vocabulary.types
-        ids = np.array([index for index, kind in enumerate(types) if kind in _FOUND], np.int32)
+        ids = np.array(vocabulary.ids_of(_FOUND), np.int32)
         byte_ids = np.full(256, -1, np.int32)
-        for index, kind in enumerate(types):
-            if kind == TokenType.BYTE:
-                byte_ids[vocabulary.token_bytes(index)[0]] = index
-        self._table = PieceTable([token.encode() for token in vocabulary.tokens], scores, ids, byte_ids)
+        for index in vocabulary.ids_of([TokenType.BYTE]):
+            byte_ids[vocabulary.token_bytes(index)[0]] = index
+        self._table = PieceTable(list(map(str.encode, vocabulary.tokens)), scores, ids, byte_ids)
 
     def encode(self, text: str) -> list[int]:
         return self._table.cut(text.replace(" ", SPACE_MARK).encode())

@@ -1,9 +1,11 @@
 """The tokens of a model as its metadata lists them, checked. Knows no algorithm that finds them in a text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any
+
+import numpy as np
 
 from service.errors import ModelFileError
 from service.gguf import fields
@@ -52,10 +54,10 @@ END_TOKENS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`tokens[id]` is the token's text; `bos_id` and `eos_id` are None where the file has none."""
+    """`tokens[id]` is the token's text, `types[id]` a TokenType; `bos_id` and `eos_id` are None where there is none."""
 
     tokens: list[str]
-    types: list[int]
+    types: bytes
     bos_id: int | None
     eos_id: int | None
     eos_ids: frozenset[int]
@@ -79,13 +81,17 @@ class Vocabulary:
             return text.replace(SPACE_MARK, " ").encode()
         return bytes_of_letters(text)
 
+    def ids_of(self, types: Iterable[TokenType]) -> list[int]:
+        """The tokens of these types, in order."""
+        return _ids_of(self.types, types)
+
     def special_ids(self) -> list[int]:
-        return [token_id for token_id, token_type in enumerate(self.types) if token_type in SPECIAL]
+        return self.ids_of(SPECIAL)
 
     def literals(self, *, special: bool) -> dict[str, int]:
         """Tokens which are looked for before anything else, by text: user-defined ones, and special ones on request."""
         wanted = LITERAL if special else {TokenType.USER_DEFINED}
-        return {self.tokens[token_id]: token_id for token_id, kind in enumerate(self.types) if kind in wanted}
+        return {self.tokens[token_id]: token_id for token_id in self.ids_of(wanted)}
 
 
 def read_vocabulary(
@@ -98,21 +104,22 @@ def read_vocabulary(
     tokens = [text or f"[EMPTY_{token_id}]" for token_id, text in enumerate(tokens)] if "" in tokens else tokens
     if len(set(tokens)) != len(tokens):
         raise ModelFileError(f"the vocabulary of {len(tokens)} tokens has only {len(set(tokens))} different ones")
-    types = list(fields.integers(metadata, "tokenizer.ggml.token_type", [int(TokenType.NORMAL)] * len(tokens)))
-    if len(types) != len(tokens):
-        raise ModelFileError(f"the vocabulary has {len(tokens)} tokens but {len(types)} token types")
-    if unknown := set(types) - set(TokenType):
+    listed = fields.integers(metadata, "tokenizer.ggml.token_type", [int(TokenType.NORMAL)] * len(tokens))
+    if len(listed) != len(tokens):
+        raise ModelFileError(f"the vocabulary has {len(tokens)} tokens but {len(listed)} token types")
+    if unknown := set(listed) - set(TokenType):
         raise ModelFileError(f"the vocabulary has a token of type {min(unknown)}; 0 to {max(TokenType)} are possible")
+    types = bytearray(listed)
     _check_byte_tokens(tokens, types)
     eos_id = _token_id(metadata, "eos", len(tokens), defaults)
     eos_ids = {eos_id, _token_id(metadata, "eot", len(tokens)), _token_id(metadata, "eom", len(tokens))}
-    for token_id, text in enumerate(tokens):
-        if text in END_TOKENS:
-            eos_ids.add(token_id)
-            types[token_id] = TokenType.CONTROL  # some files have it as a normal token, which any user could write
+    for text in END_TOKENS.intersection(tokens):
+        token_id = tokens.index(text)
+        eos_ids.add(token_id)
+        types[token_id] = TokenType.CONTROL  # some files have it as a normal token, which any user could write
     return Vocabulary(
         tokens=tokens,
-        types=types,
+        types=bytes(types),
         bos_id=_token_id(metadata, "bos", len(tokens), defaults),
         eos_id=eos_id,
         eos_ids=frozenset(token_id for token_id in eos_ids if token_id is not None),
@@ -127,11 +134,18 @@ def _token_id(metadata: Mapping[str, Any], name: str, num_tokens: int, defaults:
     return fields.integer(metadata, f"tokenizer.ggml.{name}_token_id", default, at_least=0, at_most=num_tokens - 1)
 
 
-def _check_byte_tokens(tokens: list[str], types: list[int]) -> None:
-    if TokenType.BYTE not in types:
-        return
+def _ids_of(types: bytes | bytearray, wanted: Iterable[TokenType]) -> list[int]:
+    # As a table, for vocabularies have up to a million tokens and every start asks several times.
+    table = np.zeros(len(TokenType), bool)
+    table[list(wanted)] = True
+    ids: list[int] = np.flatnonzero(table[np.frombuffer(types, np.uint8)]).tolist()
+    return ids
+
+
+def _check_byte_tokens(tokens: list[str], types: bytes | bytearray) -> None:
     hexadecimal = "0123456789abcdefABCDEF"
-    for text, token_type in zip(tokens, types, strict=True):
+    for token_id in _ids_of(types, [TokenType.BYTE]):
+        text = tokens[token_id]
         well_formed = len(text) == 6 and text.startswith("<0x") and text.endswith(">")
-        if token_type == TokenType.BYTE and not (well_formed and text[3] in hexadecimal and text[4] in hexadecimal):
+        if not (well_formed and text[3] in hexadecimal and text[4] in hexadecimal):
             raise ModelFileError(f"the byte token {quoted(text)} has to be written like '<0x0A>'")

@@ -34,7 +34,7 @@ def test_an_end_token_ends_and_is_control_whatever_its_type() -> None:
 
 def test_types_and_special_ids_may_be_absent() -> None:
     vocabulary = read_vocabulary({"tokenizer.ggml.tokens": ["a", "b"]})
-    assert vocabulary.types == [TokenType.NORMAL] * 2
+    assert vocabulary.types == bytes([TokenType.NORMAL] * 2)
     assert (vocabulary.bos_id, vocabulary.eos_id, vocabulary.eos_ids) == (None, None, frozenset())
 
 
