@@ -59,6 +59,8 @@ class ExecutorTimes:
     call_s: float
     """The same as Python sees it: `call_s - wall_s` went into the calls and into waiting for the GIL after them."""
     threads: tuple[ThreadTimes, ...]
+    turn_s: float = 0.0
+    """Waited until the team had done the steps of other programs."""
 
 
 def summarise(slots: Sequence[KernelSlot], stats: npt.NDArray[np.void], rate: float) -> tuple[KernelStats, ...]:
@@ -117,7 +119,7 @@ class _Sum:
 
 
 def executor_times(
-    stats: npt.NDArray[np.void], times: npt.NDArray[np.void], call_s: float, rate: float
+    stats: npt.NDArray[np.void], times: npt.NDArray[np.void], call_s: float, turn_s: float, rate: float
 ) -> ExecutorTimes:
     """`stats`: SLOT_STATS[threads, slots, phases]; `times`: STEP_TIMES[threads, phases]."""
     work = stats["ticks"].sum(axis=(1, 2)) / rate
@@ -130,4 +132,5 @@ def executor_times(
         threads=tuple(
             ThreadTimes(*row) for row in zip(work.tolist(), barrier.tolist(), dispatch.tolist(), strict=True)
         ),
+        turn_s=turn_s,
     )

@@ -2,6 +2,7 @@
 
 import ctypes
 import platform
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +27,27 @@ _PAGE: Final = 4096
 _TWO_LINES: Final = 2 * CACHE_LINE  # apart from what other threads write, also for a prefetcher of pairs of lines
 
 
+def waiting_values(crowded: bool) -> dict[str, int]:
+    """The fields of a TEAM that say how long to spin and to yield, and how to sleep. `crowded`: on too few cores."""
+    rate = tick_rate()
+    futex, sched_yield = _SYSCALLS[platform.machine()]
+    return {
+        "syscall": ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value or 0,
+        "futex": futex,
+        "sched_yield": sched_yield,
+        # With more threads than cores, who spins keeps the core from who works.
+        "spin_ticks": 0 if crowded else int(SPIN_S * rate),
+        "yield_ticks": int(YIELD_S * rate),
+        "park_ticks": 0 if crowded else int(PARK_S * rate),
+        "park_yield_ticks": 0 if crowded else int(PARK_YIELD_S * rate),
+    }
+
+
 class TeamMemory:
     """Outlives the executor until the workers are joined."""
 
-    def __init__(self, program: Program, num_threads: int, crowded: bool) -> None:
+    def __init__(self, program: Program, num_threads: int, waiting: Mapping[str, int], crew_address: int) -> None:
+        """`waiting`: how to wait, see `waiting_values`; `crew_address`: of the record that the workers wait at."""
         self._program = program
         self._num_threads = num_threads
         num_slots = len(program.slots)
@@ -55,8 +73,6 @@ class TeamMemory:
             row["scratch_bytes"] = program.scratch_bytes
             row["counters"] = self._counters.ctypes.data
             row["times"] = self._times.ctypes.data + index * times_stride
-        rate = tick_rate()
-        futex, sched_yield = _SYSCALLS[platform.machine()]
         values = {
             "ops": program.records.ctypes.data,
             "num_ops": program.num_ops,
@@ -65,16 +81,10 @@ class TeamMemory:
             "stats": self._stats.ctypes.data,
             "stats_stride": stats_stride,
             "counters": self._counters.ctypes.data,
-            "syscall": ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value,
-            "futex": futex,
-            "sched_yield": sched_yield,
-            # With more threads than cores, who spins keeps the core from who works.
-            "spin_ticks": 0 if crowded else int(SPIN_S * rate),
-            "yield_ticks": int(YIELD_S * rate),
-            "park_ticks": 0 if crowded else int(PARK_S * rate),
-            "park_yield_ticks": 0 if crowded else int(PARK_YIELD_S * rate),
-            "tick_scale": nanosecond_scale(rate),
+            "tick_scale": nanosecond_scale(tick_rate()),
             "trace": self._trace.ctypes.data,
+            "crew": crew_address,
+            **waiting,
         }
         for name, value in values.items():
             self._team[name] = value

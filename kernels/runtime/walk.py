@@ -31,14 +31,16 @@ TEAM: Final[Record] = np.dtype(
         "names": [
             "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
             "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
-            "park_yield_ticks", "trace", "first_op", "end_op",
+            "park_yield_ticks", "trace", "first_op", "end_op", "crew", "current",
             "epoch", "parked", "stop", "untimed", "step_start", "arrived", "generation", "waiting",
         ],
-        "formats": ["i8"] * 18 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
-        # trace: address of a TRACE. first_op, end_op: the part of the program that is walked. epoch counts walks:
-        # workers sleep on it, `parked` says how many. untimed: nothing is counted, to see what counting costs.
+        "formats": ["i8"] * 20 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
+        # trace: address of a TRACE. first_op, end_op: the part of the program that is walked. crew: address of the
+        # record whose epoch the workers wait for, which several programs may share; its `current` is the TEAM whose
+        # step is walked. epoch counts walks: workers sleep on it, `parked` says how many.
+        # untimed: nothing is counted, to see what counting costs.
         # step_start: ticks. arrived, generation: the barrier; `waiting` says how many sleep on generation.
-        "offsets": [*range(0, 144, 8), 192, 196, 200, 204, 208, 256, 320, 324],
+        "offsets": [*range(0, 160, 8), 192, 196, 200, 204, 208, 256, 320, 324],
         "itemsize": 384,
     }
 )  # fmt: skip
@@ -217,7 +219,8 @@ def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -
     if first_op == 0:
         _begin_trace(team_address, step_address)
     if team.num_threads > 1:
-        _advance(team_address, team_address + EPOCH, team_address + PARKED)
+        record(team.crew, TEAM).current = team_address
+        _advance(team_address, team.crew + EPOCH, team.crew + PARKED)
     _walk(team_address, 0)
     if end_op == team.num_ops:
         _end_trace(team_address)
@@ -225,23 +228,23 @@ def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -
 
 
 @c_callable("int64(int64, int64)")
-def run_worker(team_address: int, index: int) -> int:
-    """A worker's whole life: wait for a step, walk it, until told to stop."""
-    team = record(team_address, TEAM)
+def run_worker(crew_address: int, index: int) -> int:
+    """A worker's whole life: wait for a step, of whichever program, walk it, until told to stop."""
+    crew = record(crew_address, TEAM)
     epoch = np.int32(0)
     while True:
-        word, sleepers = team_address + EPOCH, team_address + PARKED
-        _wait_while(team_address, word, sleepers, epoch, team.park_ticks, team.park_yield_ticks)
+        word, sleepers = crew_address + EPOCH, crew_address + PARKED
+        _wait_while(crew_address, word, sleepers, epoch, crew.park_ticks, crew.park_yield_ticks)
         # Steps cannot overtake a worker: run_step ends after a barrier with it.
         epoch = np.int32(epoch + 1)
-        if team.stop != 0:
+        if crew.stop != 0:
             return 0
-        _walk(team_address, index)
+        _walk(crew.current, index)
 
 
 @c_callable("int64(int64)")
-def stop_workers(team_address: int) -> int:
+def stop_workers(crew_address: int) -> int:
     """End every worker; none may be inside a step."""
-    record(team_address, TEAM).stop = 1
-    _advance(team_address, team_address + EPOCH, team_address + PARKED)
+    record(crew_address, TEAM).stop = 1
+    _advance(crew_address, crew_address + EPOCH, crew_address + PARKED)
     return 0

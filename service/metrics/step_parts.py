@@ -2,6 +2,7 @@
 
     plan        the report of the step before, commands, the plan
     fill        the plan as arrays, the sampled records as tokens
+    turn        the team is busy with the step of another model
     dispatch    the team is woken
     kernels     thread 0's own work in micro-kernels, but for
     sample      its own work in the sampler
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # it brings numba
     from kernels.runtime.stats import ExecutorTimes
 
 SAMPLE_OP = "sample"
-PARTS = ("plan", "fill", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle")
+PARTS = ("plan", "fill", "turn", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,13 @@ class NativeTimes:
     work_s: float
     barrier_s: float
     sample_s: float
+    turn_s: float = 0.0
 
     @classmethod
     def of(cls, times: ExecutorTimes, stats: Sequence[KernelStats]) -> NativeTimes:
         lead = times.threads[0]
         sample_s = sum(row.lead_seconds for row in stats if row.op == SAMPLE_OP)
-        return cls(times.call_s, times.wall_s, lead.dispatch, lead.work, lead.barrier, sample_s)
+        return cls(times.call_s, times.wall_s, lead.dispatch, lead.work, lead.barrier, sample_s, times.turn_s)
 
 
 def parts_of(engine: EngineTimes, native: NativeTimes, warm_up: NativeTimes) -> dict[str, float]:
@@ -65,11 +67,12 @@ def parts_of(engine: EngineTimes, native: NativeTimes, warm_up: NativeTimes) -> 
     def grown(name: str) -> float:
         return float(getattr(native, name) - getattr(warm_up, name))
 
-    call_s, sample_s = grown("call_s"), grown("sample_s")
+    call_s, sample_s, turn_s = grown("call_s"), grown("sample_s"), grown("turn_s")
     return {
         "plan": engine.plan_s,
         # Counted apart, one may be ahead of the other by a step.
-        "fill": max(0.0, engine.run_s - call_s),
+        "fill": max(0.0, engine.run_s - call_s - turn_s),
+        "turn": turn_s,
         "dispatch": grown("dispatch_s"),
         "kernels": max(0.0, grown("work_s") - sample_s),
         "sample": sample_s,

@@ -66,7 +66,7 @@ def test_the_parts_of_steps_and_the_threads_add_up(busy: tuple[Metrics, Metrics]
     parts = {labels["part"]: labels for labels in after.labels("gemmule_step_part_seconds_total")}
     seconds = {part: after.value("gemmule_step_part_seconds_total", **labels) for part, labels in parts.items()}
     assert set(seconds) == {
-        "plan", "fill", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle",
+        "plan", "fill", "turn", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle",
     }  # fmt: skip
     assert all(value > 0 for value in seconds.values()), seconds
     stepped_s = sum(value for part, value in seconds.items() if part != "idle")

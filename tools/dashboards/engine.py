@@ -62,7 +62,7 @@ ENGINE = Dashboard(
                     "The engine thread, by part",
                     [Query(f"sum by (part) (gemmule:step_part:ratio5m{{{HERE}}})", "{{part}}")],
                     "All parts together are the wall time. kernels and sample: own work; barrier: waiting for the "
-                    "other threads; gil_wait: the native step is over, Python does not run yet.",
+                    "other threads; turn: for other models; gil_wait: the native step is over, Python does not run.",
                     unit="percentunit",
                     is_stacked=True,
                     width=12,

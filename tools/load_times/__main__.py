@@ -1,7 +1,7 @@
 """Loads models of known shapes cold, warm and without the cache, beside plain reading and writing of as many bytes.
 
-`make load-times [ARGS="-r 3"]`. In turn, each in a process of its own, medians: the model file is in the page cache, the
-packed file is new (cold) or in the page cache (warm).
+`make load-times [ARGS="-r 3"]`. In turn, each in a process of its own, medians: the model file is in the page cache,
+the packed file is new (cold) or in the page cache (warm).
 
     plain      read the model file, checksum as many bytes as the packed weights have, write them, fsync: one thread
     cold       pack into the cache folder, as a first start does, by all threads; fsync and checking included
@@ -65,14 +65,17 @@ def measure(path: Path, cache: Path, rounds: int) -> None:
     assert {facts["outcome"] for facts in warm} == {"hit"}, "a warm start finds"
     packed = without["packed_bytes"]
     print(f"{path.name}: packed {packed / MIB:.0f} MiB")
-    pack_s = statistics.median(facts["stages_s"]["pack"] for facts in cold)
-    print(f"  cold      {pack_s:.2f} s; plain {statistics.median(plain_s):.2f} s; "
-          f"ratio {statistics.median(f['stages_s']['pack'] / p for f, p in zip(cold, plain_s, strict=True)):.2f}")  # fmt: skip
+    pack_s = [facts["stages_s"]["pack"] for facts in cold]
+    ratio = statistics.median(cold_s / in_turn_s for cold_s, in_turn_s in zip(pack_s, plain_s, strict=True))
+    print(f"  cold      {statistics.median(pack_s):.2f} s; plain {statistics.median(plain_s):.2f} s; ratio {ratio:.2f}")
     read_s, map_s = (statistics.median(facts["stages_s"][stage] for facts in warm) for stage in ("read", "pack"))
     print(f"  warm      {read_s + map_s:.2f} s: file and tokenizer {read_s:.2f} s, weights {map_s:.2f} s")
     peak, before = without["peak_bytes"], without["before_bytes"]
-    print(f"  no cache  peak {peak / MIB:.0f} MiB, {peak / packed:.2f} of the packed weights; "
-          f"without the {before / MIB:.0f} MiB of the process before: {(peak - before) / packed:.2f}")  # fmt: skip
+    print(
+        f"  no cache  peak {peak / MIB:.0f} MiB, {peak / packed:.2f} of the packed weights; "
+        f"without the {before / MIB:.0f} MiB of the process before: {(peak - before) / packed:.2f}",
+        flush=True,
+    )
 
 
 def _usual_models() -> list[Path]:

@@ -93,18 +93,27 @@ class Rhs32:
             rows = np.zeros((num_panels * self.nr, raw.shape[1]), np.uint8)
             rows[: raw.shape[0]] = raw
             raw = rows
+        raw = np.ascontiguousarray(raw)
         num_blocks = raw.shape[1] // self.code.source.block_bytes
         packed = np.empty((num_panels, num_blocks, self.block_bytes), np.uint8)
         blocks = raw.reshape(num_panels, self.nr, num_blocks, self.code.source.block_bytes)
         for field in range(self.code.source.num_scales):
-            into = packed[:, :, 2 * self.nr * field : 2 * self.nr * (field + 1)].reshape(
-                num_panels, num_blocks, self.nr, 2
-            )
-            into[...] = blocks[..., 2 * field : 2 * field + 2].transpose(0, 2, 1, 3)
-        quants = blocks[..., 2 * self.code.source.num_scales :]
-        groups = quants.reshape(num_panels, self.nr, num_blocks, self.num_groups, self.kr).transpose(0, 2, 3, 1, 4)
-        into = packed[:, :, self.quants_offset :].reshape(num_panels, num_blocks, self.num_groups, self.nr, self.kr)
-        into[...] = groups ^ (0x88 if self.code.is_nibble else 0x80) if self.flip_sign else groups
+            into = packed[:, :, 2 * self.nr * field : 2 * self.nr * (field + 1)]
+            scales = np.ndarray(blocks.shape[:3], np.uint16, raw.reshape(-1).data, 2 * field, blocks.strides[:3])
+            into.view(np.uint16)[...] = scales.transpose(0, 2, 1)
+        # kr bytes move as one number, wherever they lie.
+        group = np.dtype(f"u{self.kr}") if self.kr in (2, 4, 8) else np.dtype(f"V{self.kr}")
+        groups = np.ndarray(
+            (num_panels, self.nr, num_blocks, self.num_groups),
+            group,
+            raw.reshape(-1).data,
+            2 * self.code.source.num_scales,
+            (*blocks.strides[:3], self.kr),
+        ).transpose(0, 2, 3, 1)
+        into = packed[:, :, self.quants_offset :]
+        into.view(group).reshape(num_panels, num_blocks, self.num_groups, self.nr)[...] = groups
+        if self.flip_sign:
+            into ^= np.uint8(0x88 if self.code.is_nibble else 0x80)
         return packed
 
 

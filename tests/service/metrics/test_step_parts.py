@@ -11,13 +11,14 @@ WARM_UP = NativeTimes(call_s=1.0, wall_s=0.9, dispatch_s=0.1, work_s=0.5, barrie
 
 
 def test_the_parts_are_all_of_the_wall_time() -> None:
-    native = NativeTimes(call_s=11.0, wall_s=10.4, dispatch_s=0.3, work_s=7.7, barrier_s=2.4, sample_s=0.75)
+    native = NativeTimes(call_s=11.0, wall_s=10.4, dispatch_s=0.3, work_s=7.7, barrier_s=2.4, sample_s=0.75, turn_s=0.2)
     parts = parts_of(EngineTimes(plan_s=0.4, run_s=10.5, commit_s=0.6, idle_s=3.0), native, WARM_UP)
     assert tuple(parts) == PARTS
     assert parts == pytest.approx(
         {
             "plan": 0.4,
-            "fill": 0.5,
+            "fill": 0.3,
+            "turn": 0.2,
             "dispatch": 0.2,
             "kernels": 6.5,
             "sample": 0.7,
