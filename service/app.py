@@ -14,12 +14,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 from service.access import Access
 from service.assembly import SWITCH_INTERVAL_S, LoadedModel, Traces, open_engine
-from service.engine.client import EngineClient, EngineStats
+from service.engine.client import EngineClient
 from service.generate.serving import Serving
 from service.http.application import create_app
 from service.http.server import allow_sockets, answering, listen, url_of
@@ -38,7 +38,8 @@ WATCH_S = 1.0
 """How often the app looks whether the engine thread is still alive."""
 
 
-ModelLoader = Callable[[], LoadedModel]
+ModelLoader = Callable[[], Sequence[LoadedModel]]
+"""All models that can be loaded, at least one, or the error of the first. Their names differ."""
 
 
 def serve(settings: Settings) -> int:
@@ -49,14 +50,11 @@ def serve(settings: Settings) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     allow_sockets(settings.max_connections)
 
-    def load() -> LoadedModel:
-        from service.pull import resolve_model
-
-        path = resolve_model(settings.model, settings.cache)
+    def load() -> Sequence[LoadedModel]:
         # Imported here, on the loading thread, because numba alone takes longer to import than all the rest.
-        from service.loader import load_model
+        from service.load_models import load_models
 
-        return load_model(path, settings, measures_peaks=True)
+        return load_models(settings)
 
     return asyncio.run(Service(settings, load).run())
 
@@ -82,10 +80,11 @@ class Service:
         self._patience_s = patience_s
         self._step_traces = StepTraces()
         self._request_traces = request_traces_to(settings.otlp_endpoint)
-        self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics)
+        has_many_models = len(settings.models) > 1
+        self._metrics = ServiceMetrics(has_vllm_names=settings.vllm_metrics, has_many_models=has_many_models)
         self._access = Access(settings.api_keys, settings.api_key_file)
         self._serving = Serving(ask_to_stop=self._ask_to_stop)
-        self._engine: EngineClient | None = None
+        self._engines: list[EngineClient] = []
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -124,8 +123,10 @@ class Service:
                     # The loading thread cannot be interrupted, and must not run into the interpreter's own end.
                     self._exit_now(0)
                     return 0
-                with contextlib.closing(loading.result()) as model:
-                    self._open(model)
+                with contextlib.ExitStack() as closing:
+                    for model in loading.result():
+                        closing.callback(model.close)
+                        self._open(model)
                     for served in self._serving.models:
                         for line in served.description:
                             self._announce(line)
@@ -159,31 +160,26 @@ class Service:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
 
     def _open(self, model: LoadedModel) -> None:
-        traces = Traces(self._step_traces, self._request_traces)
-        self._engine = open_engine(model, self._settings, self._serving, self._metrics, traces)
+        traces = Traces(None if self._engines else self._step_traces, self._request_traces)
+        self._engines.append(open_engine(model, self._settings, self._serving, self._metrics, traces))
 
     async def _until_stopped(self, stopping: asyncio.Task[Literal[True]]) -> int:
-        """The exit status: 1 if the engine failed, so that whoever restarts processes does."""
+        """The exit status: 1 if an engine failed, so that whoever restarts processes does."""
         while not stopping.done():
             await asyncio.wait((stopping,), timeout=WATCH_S)
-            if not self._engine_stats().is_alive:
-                log.error("the engine thread has failed; the process ends")
+            if not all(engine.stats().is_alive for engine in self._engines):
+                log.error("an engine thread has failed; the process ends")
                 stopping.cancel()
                 return 1
         return 0
 
     async def _drain(self) -> None:
-        assert self._engine is not None
         self._serving.drain()
         begun_s = self._clock()
         log.info("draining for up to %.1f s", self._settings.drain_s)
-        all_ended = await self._engine.stop(self._settings.drain_s)
+        all_ended = all(await asyncio.gather(*(engine.stop(self._settings.drain_s) for engine in self._engines)))
         await asyncio.to_thread(self._request_traces.close)
         log.info("drained after %.2f s, %s", self._clock() - begun_s, "all done" if all_ended else "some aborted")
-
-    def _engine_stats(self) -> EngineStats:
-        assert self._engine is not None
-        return self._engine.stats()
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

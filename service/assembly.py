@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
 from service.engine.limits import SchedulerLimits
+from service.engine.observer import EngineObserver
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.generate.generator import Generator
@@ -59,9 +60,9 @@ class LoadedModel(MeasuredModel, TracedModel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Traces:
-    """Who is told of steps and of requests."""
+    """Who is told of steps and of requests. Steps are traced of one model, the first."""
 
-    steps: StepTraces
+    steps: StepTraces | None
     requests: RequestTraces
 
 
@@ -77,17 +78,21 @@ def open_engine(
         num_drafts=settings.draft_tokens,
         shares_prefixes=settings.prefix_cache,
     )
-    name = settings.served_name or model.name
+    is_only = len(settings.models) == 1
+    name = (settings.served_name if is_only else None) or model.name
+    observers: list[EngineObserver] = [traces.requests.of(name), RequestLog()]
+    if traces.steps is not None:
+        traces.steps.open(model)
+        observers.append(traces.steps)
     engine = EngineClient(
         Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
         model.runner,
         max_queue=settings.max_queue,
         max_queue_tokens=settings.max_queue_tokens,
-        observer=metrics.observer(name, traces.steps, traces.requests, RequestLog()),
+        observer=metrics.observer(name, *observers),
     )
     metrics.open(name, model, engine.stats)
-    traces.steps.open(model)
-    traces.requests.model = name
+    traces.requests.model = name if is_only else ""
     engine.start()
     # What has been made so far lives as long as the process: the collector need not walk it in every request.
     gc.collect()

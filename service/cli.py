@@ -82,9 +82,13 @@ def gemmule(
 
 @app.command()
 def serve(
-    model: Annotated[str | None, typer.Argument(help="GGUF file, or the name of a pulled demo model.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(help="GGUF file, or the name of a pulled demo model; several are separated by commas."),
+    ] = None,
     served_name: Annotated[
-        str | None, typer.Option(help="Model name in requests and responses (default: the file's name).")
+        str | None,
+        typer.Option(help="Model name in requests and responses (default: the file's name); one for each model."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[str | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
@@ -174,8 +178,13 @@ def serve(
         typer.Option("--perf-map", help="Write the micro-kernels' names to /tmp/perf-PID.map, for perf record -p PID."),
     ] = None,
 ) -> int:
-    """Serve a model over HTTP and gRPC. Every flag is also a GEMMULE_* variable; flags win."""
+    """Serve one model or several over HTTP and gRPC. Every flag is also a GEMMULE_* variable; flags win.
+
+    Several models share the threads, their steps taking turns, and the memory for KV caches; `model` in a request
+    chooses, and the first is meant where there is none. One that cannot be loaded is reported, the others serve.
+    """
     flags = dict(locals())
+    flags["model"] = ",".join(model) if model else None
     if flags.pop("no_cache"):
         flags["packed_cache"] = 0
     settings = settings_from(flags)

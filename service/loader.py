@@ -7,7 +7,7 @@ one step of each kind to warm it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from kernels.peaks.measure import Peaks, measure_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
 from kernels.runtime.stats import ExecutorTimes, KernelStats
+from kernels.runtime.team import Team
 from kernels.runtime.trace import Tracer
 from kernels.self_test import Fault, SelfTest
 from service.engine.blocks import blocks_for
@@ -83,6 +84,8 @@ class GemmuleModel:
     """The machine's roofs, if they were measured."""
     packed_cache: Outcome
     """Where the packed weights came from."""
+    on_close: Callable[[], None] = lambda: None
+    """What else ends with it."""
 
     @property
     def max_context(self) -> int:
@@ -155,12 +158,16 @@ class GemmuleModel:
         self.runner.close()
         self.executor.close()
         self.file.close()
+        self.on_close()
 
 
-def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) -> GemmuleModel:
+def load_model(
+    path: Path, settings: Settings, *, measures_peaks: bool = False, team: Team | None = None, num_models: int = 1
+) -> GemmuleModel:
     """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again.
 
-    `measures_peaks`: also the machine's roofs, for the metrics; it takes a tenth of a second.
+    `measures_peaks`: also the machine's roofs, for the metrics; it takes a tenth of a second. `team`: threads that
+    other models use, too; without, threads of its own. `num_models`: how many share the memory for KV caches.
     """
     watch = Stopwatch()
     cpu = detect_cpu()
@@ -184,7 +191,7 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
             max_tokens=settings.max_step_tokens,
             max_batch=settings.max_batch,
             max_context=settings.ctx or min(config.context, DEFAULT_MAX_CONTEXT),
-            num_threads=settings.threads or usable_cores(),
+            num_threads=num_threads(settings),
         )
         planner = WeightPlanner(file, cpu, settings.isa, self_test)
         decoder = Decoder(config, fields_of(file.metadata), TensorSource(file), planner, limits)
@@ -198,14 +205,14 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
         for fault in self_test.faults:
             log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
-        kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory)
+        kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory, num_models=num_models)
         attention = select_attention(rungs)
         try:
             with watch.stage("compile"):
                 program = decoder.build(weights, kv, attention, library)
         except KernelsError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
-        executor = opened.enter_context(Executor(program, limits.num_threads))
+        executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):
             _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
@@ -234,6 +241,11 @@ def load_model(path: Path, settings: Settings, *, measures_peaks: bool = False) 
         peaks=peaks,
         packed_cache=memory.outcome,
     )
+
+
+def num_threads(settings: Settings) -> int:
+    """Of the team."""
+    return settings.threads or usable_cores()
 
 
 def _check_context(config: ModelConfig, settings: Settings) -> None:

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service.errors import SettingsError
 
 ENV_PREFIX = "GEMMULE_"
+MAX_MODELS = 16
+"""In one process: each has its share of the memory for KV caches, and its series in the metrics."""
 CONFIG_VARIABLE = "GEMMULE_CONFIG"
 """Names a TOML file of settings; it is none itself."""
 
@@ -31,9 +33,15 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, extra="forbid", frozen=True, protected_namespaces=(), validate_default=True
     )
 
-    model: str = Field(default="smollm2-135m-instruct", description="GGUF file, or the name of a pulled demo model.")
+    model: str = Field(
+        default="smollm2-135m-instruct",
+        min_length=1,
+        description="GGUF file, or the name of a pulled demo model; several are separated by commas.",
+    )
     served_name: str | None = Field(
-        default=None, min_length=1, description="Model name in requests and responses (default: the file's name)."
+        default=None,
+        min_length=1,
+        description="Model name in requests and responses (default: the file's name); one for each model.",
     )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="HTTP port; 0 takes a free one.")
@@ -141,6 +149,33 @@ class Settings(BaseSettings):
             raise SettingsError("tls_cert and tls_key belong together")
         return self
 
+    @model_validator(mode="after")
+    def _every_model_has_a_name(self) -> Self:
+        num_models, names = len(self.models), self.served_names
+        if num_models > MAX_MODELS:
+            raise SettingsError(f"{num_models} models; at most {MAX_MODELS} can be served by one process")
+        if names and len(names) != num_models:
+            raise SettingsError(f"{len(names)} served names for {num_models} models: one is needed for each")
+        if len(set(names)) != len(names):
+            raise SettingsError(f"served_name={self.served_name}: the names have to differ")
+        return self
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """A file whose name holds a comma is one model."""
+        return (self.model,) if Path(self.model).exists() else _parts(self.model)
+
+    @property
+    def served_names(self) -> tuple[str, ...]:
+        """One for each model, or none."""
+        return (
+            ()
+            if self.served_name is None
+            else _parts(self.served_name)
+            if len(self.models) > 1
+            else (self.served_name,)
+        )
+
     @property
     def api_keys(self) -> str | None:
         return None if self.api_key is None else self.api_key.get_secret_value()
@@ -174,6 +209,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # The environment comes in through load_settings, so that it can be injected and checked for unknown keys.
         return (init_settings,)
+
+
+def _parts(listed: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in listed.split(",") if part.strip())
 
 
 def load_settings(flags: Mapping[str, object], environ: Mapping[str, str]) -> Settings:

@@ -34,6 +34,7 @@ LAYERS = (
         "service.top",
         "service.trace_command",
     ),
+    ("service.load_models",),
     ("service.assembly", "service.loader", "service.http", "service.rpc", "service.bench_report"),
     ("service.machine_facts",),
     ("service.access", "service.explain", "service.generate", "service.metrics", "service.tracing"),

@@ -41,7 +41,7 @@ class Serving:
         """`ask_to_stop` begins what SIGTERM begins."""
         self._clock = clock
         self._started_s = clock()
-        self._model: ServedModel | None = None
+        self._models: dict[str, ServedModel] = {}
         self._phase = Phase.LOADING
         self._changed = asyncio.Event()
         self.ask_to_stop = ask_to_stop
@@ -65,8 +65,10 @@ class Serving:
         explain: Callable[[], Sequence[Any]] = tuple,
         description: Sequence[str] = (),
     ) -> None:
-        assert self._phase is Phase.LOADING, self._phase
-        self._model = ServedModel(name, generator, max_context, self.now_s(), load, explain, description)
+        """One more model; requests are taken from the first on."""
+        assert self._phase is not Phase.DRAINING, self._phase
+        assert name not in self._models, name
+        self._models[name] = ServedModel(name, generator, max_context, self.now_s(), load, explain, description)
         self._enter(Phase.READY)
 
     def drain(self) -> None:
@@ -79,8 +81,8 @@ class Serving:
 
     @property
     def is_well(self) -> bool:
-        """Whether the process is worth keeping: a loaded model's engine comes round."""
-        return self._model is None or self._model.load().is_well
+        """Whether the process is worth keeping: the engines of the loaded models come round."""
+        return all(model.load().is_well for model in self.models)
 
     def now_s(self) -> int:
         return int(self._clock())
@@ -91,20 +93,23 @@ class Serving:
 
     @property
     def models(self) -> tuple[ServedModel, ...]:
-        return () if self._model is None else (self._model,)
+        """In the order in which they were named."""
+        return tuple(self._models.values())
 
     def model(self, name: str | None) -> ServedModel:
-        """The model that a request for tokens means; None stands for the one there is. Refuses while draining."""
+        """The model that a request for tokens means; None stands for the first. Refuses while draining."""
         if self._phase is Phase.DRAINING:
             raise Draining("the server is shutting down and takes no new requests")
         return self.described(name)
 
     def described(self, name: str | None) -> ServedModel:
         """The same for a question about it, which is answered to the end."""
-        if self._model is None:
+        if not self._models:
             raise NotReady("the model is still being loaded; ask /health/ready")
-        if name is not None and name != self._model.name:
-            raise UnknownModel(
-                f"no model is called {name[:100]!r}; this server has {self._model.name!r}", param="model"
-            )
-        return self._model
+        if name is None:
+            return self.models[0]
+        found = self._models.get(name)
+        if found is None:
+            here = ", ".join(map(repr, self._models))
+            raise UnknownModel(f"no model is called {name[:100]!r}; this server has {here}", param="model")
+        return found

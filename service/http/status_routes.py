@@ -52,10 +52,10 @@ async def model(request: Request, name: str) -> JSONResponse:
     summary="What a step is made of, op by op: packing, micro-kernels, and what they have cost since the start.",
     responses=json_of("Kernels"),
 )
-def kernels(request: Request) -> JSONResponse:
+def kernels(request: Request, model: str | None = None) -> JSONResponse:
     # Not async: reading the counts of every op takes some milliseconds, on a worker thread.
-    model = _serving(request).described(None)
-    return JSONResponse({"model": model.name, "ops": [_op(op) for op in model.explain()]})
+    served = _serving(request).described(model)
+    return JSONResponse({"model": served.name, "ops": [_op(op) for op in served.explain()]})
 
 
 @router.get("/version", summary="The version of this server.", responses=json_of("Version"))

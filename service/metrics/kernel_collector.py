@@ -68,19 +68,28 @@ class KernelFault(Protocol):
 class KernelText:
     """A TextSource: the micro-kernels' histograms are most of a scrape."""
 
-    def __init__(self, kernel_stats: Callable[[], Sequence[KernelStats]]) -> None:
-        self._kernel_stats = kernel_stats
-        self._spelled: dict[tuple[str, str, str], _Spelled] = {}
+    def __init__(self) -> None:
+        self._sources: list[tuple[str, Callable[[], Sequence[KernelStats]]]] = []
+        self._spelled: dict[tuple[str, str, str, str], _Spelled] = {}
+
+    def add(self, kernel_stats: Callable[[], Sequence[KernelStats]], model: str = "") -> None:
+        """`model`: the value of a label; empty: there is no such label, for there is one model."""
+        self._sources.append((model, kernel_stats))
+
+    def __len__(self) -> int:
+        """How many models."""
+        return len(self._sources)
 
     def text(self, is_openmetrics: bool) -> Iterable[str]:
         rows = []
-        for stats in self._kernel_stats():
-            key = (stats.kernel, stats.op, stats.phase)
-            spelled = self._spelled.get(key)
-            if spelled is None:
-                # As many as the model has, by three phases: nothing that a client sends makes one more.
-                spelled = self._spelled[key] = _Spelled(*key)
-            rows.append((stats, spelled))
+        for model, kernel_stats in self._sources:
+            for stats in kernel_stats():
+                key = (model, stats.kernel, stats.op, stats.phase)
+                spelled = self._spelled.get(key)
+                if spelled is None:
+                    # As many as the models have, by three phases: nothing that a client sends makes one more.
+                    spelled = self._spelled[key] = _Spelled(*key)
+                rows.append((stats, spelled))
         yield (
             f"# HELP {HISTOGRAM} A thread's own work in one call of a micro-kernel; every thread of the team counts.\n"
             f"# TYPE {HISTOGRAM} histogram\n"
@@ -97,10 +106,10 @@ class KernelText:
 
 
 class _Spelled:
-    """The lines of one (kernel, op, phase), up to their values."""
+    """The lines of one (model, kernel, op, phase), up to their values."""
 
-    def __init__(self, *labels: str) -> None:
-        own = dict(zip(LABELS, labels, strict=True))
+    def __init__(self, model: str, *labels: str) -> None:
+        own = ({"model": model} if model else {}) | dict(zip(LABELS, labels, strict=True))
         self.buckets = [series(f"{HISTOGRAM}_bucket", {**own, "le": bound}) + " " for bound in _bounds()]
         self.count, self.sum = (series(f"{HISTOGRAM}_{part}", own) + " " for part in ("count", "sum"))
         self.counters = [series(f"gemmule_kernel_{name}_total", own) + " " for name, _, _ in COUNTERS]

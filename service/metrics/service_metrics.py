@@ -25,6 +25,7 @@ from service.metrics.kernel_collector import (
     SelfTestCollector,
 )
 from service.metrics.machine import MachineCollector, MachineFacts
+from service.metrics.model_series import ModelSeries
 from service.metrics.rejections import Rejections
 from service.metrics.rpc_metrics import RpcMetrics
 from service.metrics.step_parts import EngineTimes, StepPartsCollector
@@ -46,8 +47,9 @@ class MeasuredModel(Protocol):
 
 
 class ServiceMetrics:
-    def __init__(self, *, has_vllm_names: bool = False) -> None:
+    def __init__(self, *, has_vllm_names: bool = False, has_many_models: bool = False) -> None:
         self._has_vllm_names = has_vllm_names
+        self._of_models = ModelSeries() if has_many_models else None
         self.registry = CollectorRegistry()
         self.exposition = Exposition(self.registry)
         self.http = HttpMetrics(self.registry)
@@ -56,17 +58,29 @@ class ServiceMetrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         self.registry.register(CpuCollector())
-        self._engine = EngineMetrics(self.registry)
+        self._kernels = KernelText()
+        self._registries: dict[str, CollectorRegistry] = {}
+        self._engines: dict[str, EngineMetrics] = {}
+        if self._of_models is not None:
+            self.exposition.add_collector(self._of_models)
+        else:
+            # There from the start: whose they are needs no name.
+            self._only_engine = EngineMetrics(self.registry)
 
     def observer(self, model: str, *others: EngineObserver) -> EngineObserver:
         """For the engine that serves `model`: counts, and tells the others."""
-        return Observers(self._engine, GenAiMetrics(self.registry, model), *others)
+        if self._of_models is None:
+            self._registries[model], self._engines[model] = self.registry, self._only_engine
+        else:
+            self._registries[model] = registry = self._of_models.registry(model)
+            self._engines[model] = EngineMetrics(registry)
+        return Observers(self._engines[model], GenAiMetrics(self._registries[model], model), *others)
 
     def open(self, name: str, model: MeasuredModel, stats: Callable[[], EngineStats]) -> None:
-        """From here on the series of the engine and its kernels are there."""
+        """From here on the series of its engine, which has an observer, and of its kernels are there."""
+        engine, registry = self._engines[name], self._registries[name]
 
         def engine_times() -> EngineTimes:
-            engine = self._engine
             return EngineTimes(engine.plan_s, engine.run_s, engine.commit_s, stats().idle_s)
 
         for collector in (
@@ -76,10 +90,16 @@ class ServiceMetrics:
             SelfTestCollector(model.kernel_faults),
             MachineCollector(model.machine_facts()),
         ):
-            self.registry.register(collector)
-        self.exposition.add(KernelText(model.kernel_stats))
+            registry.register(collector)
+        if len(self._kernels) == 0:
+            self.exposition.add(self._kernels)
+        self._kernels.add(model.kernel_stats, "" if self._of_models is None else name)
         if self._has_vllm_names:
-            self.exposition.add_collector(VllmNames(self.registry, name, stats))
+            names = VllmNames(registry, name, stats)
+            if self._of_models is None:
+                self.exposition.add_collector(names)
+            else:
+                self._of_models.add(name, names)
 
 
 class Observers:

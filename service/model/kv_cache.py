@@ -56,11 +56,17 @@ class KVCache:
 
 
 def make_kv_cache(
-    config: ModelConfig, context: int, max_batch: int, wish_bytes: int | None, usable_bytes: int | None = None
+    config: ModelConfig,
+    context: int,
+    max_batch: int,
+    wish_bytes: int | None,
+    usable_bytes: int | None = None,
+    num_models: int = 1,
 ) -> KVCache:
     """As many blocks as the budget holds, but no more than `max_batch` whole contexts need.
 
-    Without a wish the budget is a quarter of the usable memory, and at least one whole context. Raises SettingsError
+    Without a wish the budget is a quarter of the usable memory, and at least one whole context; of several models each
+    gets an equal part of what is wished or usable. Raises SettingsError
     for a wish that holds no block, and for a context that memory does not hold. Pages exist once they are written.
     `usable_bytes` is for tests.
     """
@@ -68,13 +74,14 @@ def make_kv_cache(
     context_blocks = -(-context // BLOCK_TOKENS)
     usable = usable_memory_bytes() if usable_bytes is None else usable_bytes
     if wish_bytes is not None:
+        wish_bytes //= num_models
         if wish_bytes < one.num_bytes:
             raise SettingsError(
                 f"kv_memory of {wish_bytes} bytes is less than a block of {BLOCK_TOKENS} tokens: {one.num_bytes} bytes"
             )
         least, affordable = 1, wish_bytes // one.num_bytes
     else:
-        least, affordable = context_blocks, usable // DEFAULT_SHARE // one.num_bytes
+        least, affordable = context_blocks, usable // DEFAULT_SHARE // num_models // one.num_bytes
     num_blocks = max(least, min(affordable, max_batch * context_blocks))
     layout = KVLayout(config.num_layers, num_blocks, config.num_kv_heads, config.head_dim)
     if layout.num_bytes > usable:

@@ -24,7 +24,7 @@ ALIGNMENT = 64
 """Of a matrix."""
 WHOLE = 4096
 """The range is a multiple of it."""
-CHUNK_BYTES = 256 << 10
+CHUNK_BYTES = 1 << 20
 """Packed at a time: source, scratch and result stay in a core's cache."""
 PROBE_K, PROBE_SEED = 256, 5
 

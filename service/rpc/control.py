@@ -39,18 +39,21 @@ class Control:
         )
 
     async def get_load(self, request: pb.GetLoadRequest, call: Call) -> pb.GetLoadResponse:
-        load = self._serving.described(None).load()
+        self._serving.described(None)  # or it is still loading
+        loads = [model.load() for model in self._serving.models]
         return pb.GetLoadResponse(
-            num_running=load.num_running,
-            num_queued=load.num_queued,
-            num_used_blocks=load.num_used_blocks,
-            num_blocks=load.num_blocks,
+            num_running=sum(load.num_running for load in loads),
+            num_queued=sum(load.num_queued for load in loads),
+            num_used_blocks=sum(load.num_used_blocks for load in loads),
+            num_blocks=sum(load.num_blocks for load in loads),
             block_tokens=BLOCK_TOKENS,
         )
 
     async def abort(self, request: pb.AbortRequest, call: Call) -> pb.AbortResponse:
-        generator = self._serving.described(None).generator
-        return pb.AbortResponse(aborted=[id for id in request.request_ids if generator.abort(id)])
+        self._serving.described(None)  # or it is still loading
+        models = self._serving.models
+        aborted = [id for id in request.request_ids if any(model.generator.abort(id) for model in models)]
+        return pb.AbortResponse(aborted=aborted)
 
     async def drain(self, request: pb.DrainRequest, call: Call) -> pb.DrainResponse:
         self._serving.ask_to_stop()

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from secrets import token_hex
 from typing import Any
 
-from service.engine.observer import RequestTimings, StepTimings
+from service.engine.observer import EngineObserver, RequestTimings, StepTimings
 from service.errors import SettingsError
 from service.request_context import Operation, RequestContext
 from service.tracing.w3c import parse_traceparent
@@ -84,7 +84,8 @@ class RequestTraces:
         )
         span.set_attribute("gen_ai.operation.name", operation.value)
         span.set_attribute("gen_ai.provider.name", SERVICE)
-        span.set_attribute("gen_ai.request.model", self.model)
+        if self.model:  # of several it is not known yet
+            span.set_attribute("gen_ai.request.model", self.model)
         span.set_attribute("gemmule.request_id", context.request_id)
         return RequestTrace(context, span, self)
 
@@ -103,6 +104,13 @@ class RequestTraces:
         pass
 
     def on_finish(self, request: RequestTimings) -> None:
+        self.finish(request, self.model)
+
+    def of(self, model: str) -> EngineObserver:
+        """An observer of the engine that serves this one of several models."""
+        return _ModelTraces(self, model)
+
+    def finish(self, request: RequestTimings, model: str) -> None:
         context = request.context
         if self._tracer is None or not context.is_sampled:
             return
@@ -112,7 +120,8 @@ class RequestTraces:
             return round(seconds * 1e9) + offset_ns
 
         ended_s = request.arrival_s + request.total_s
-        usage = {
+        usage: dict[str, Any] = {
+            "gen_ai.response.model": model,
             "gen_ai.usage.input_tokens": request.num_prompt_tokens,
             "gen_ai.usage.output_tokens": request.num_output_tokens,
             "gen_ai.response.finish_reasons": (request.finish_reason.value,),
@@ -132,6 +141,17 @@ class RequestTraces:
     def close(self) -> None:
         """Sends what is left; may take seconds."""
         self._stop()
+
+
+class _ModelTraces:
+    def __init__(self, traces: RequestTraces, model: str) -> None:
+        self._traces, self._model = traces, model
+
+    def on_step(self, step: StepTimings) -> None:
+        pass
+
+    def on_finish(self, request: RequestTimings) -> None:
+        self._traces.finish(request, self._model)
 
 
 def _otel(context: RequestContext) -> Any:

@@ -91,14 +91,14 @@ class FakeModel:
         print("model closed", flush=True)
 
 
-def load() -> FakeModel:
+def load() -> list[FakeModel]:
     time.sleep(float(os.environ.get("FAKE_LOAD_S", "0")))
     match os.environ.get("FAKE_FAILURE"):
         case "model":
             raise ModelFileError("x.gguf: the header claims 2^63 tensors")
         case "bug":
             raise ZeroDivisionError("a bug")
-    return FakeModel()
+    return [FakeModel()]
 
 
 def main() -> int:

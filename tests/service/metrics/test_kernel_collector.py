@@ -33,7 +33,9 @@ def stats(phase: str = "decode", **changes: object) -> KernelStats:
 
 def scrape(rows: list[KernelStats], accept: str = "") -> str:
     exposition = Exposition(CollectorRegistry())
-    exposition.add(KernelText(lambda: rows))
+    text = KernelText()
+    text.add(lambda: rows)
+    exposition.add(text)
     return exposition.scrape(accept)[0].decode()
 
 
@@ -85,7 +87,9 @@ def test_no_kernels_yet() -> None:
 def test_series_go_on_from_scrape_to_scrape() -> None:
     rows = [stats()]
     exposition = Exposition(CollectorRegistry())
-    exposition.add(KernelText(lambda: rows))
+    text = KernelText()
+    text.add(lambda: rows)
+    exposition.add(text)
     first = values(exposition.scrape()[0].decode())
     rows[:] = [stats(calls=5), stats("mixed")]
     second = values(exposition.scrape()[0].decode())
