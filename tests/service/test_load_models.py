@@ -32,14 +32,14 @@ def two(tiny_gguf_of: PathOf, tmp_path: Path) -> tuple[Path, Path]:
 
 def test_they_share_the_team_and_the_memory(two: tuple[Path, Path]) -> None:
     before = threading.active_count()
-    alone = load_models(settings_of(two[0], kv_memory=ByteSize(1 << 20)))
+    alone = load_models(settings_of(two[0]))
     assert [model.name for model in alone] == ["first"]
-    one_alone = alone[0].num_blocks
+    block_bytes = alone[0].kv.layout.num_bytes // alone[0].num_blocks
     alone[0].close()
-    models = load_models(settings_of(*two, kv_memory=ByteSize(1 << 20)))
+    models = load_models(settings_of(*two, kv_memory=ByteSize(8 * block_bytes)))
     assert [model.name for model in models] == ["first", "second"]
     assert threading.active_count() == before + 2, "a team of three, with the one that runs a step"
-    assert models[0].num_blocks == one_alone // 2
+    assert [model.num_blocks for model in models] == [4, 4]
     models[0].close()
     assert threading.active_count() == before + 2
     models[1].close()
