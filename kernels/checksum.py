@@ -31,7 +31,7 @@ class Checksum:
     """Any thread may use it; the GIL is free meanwhile."""
 
     def __init__(self, library: KernelLibrary, rung: Rung) -> None:
-        name = f"checksum_{rung.name}"
+        name = name_of(rung)
         library.load([(name, lambda: emit(name, rung))])
         self._run = _CALL(library.address(name))
 
@@ -43,6 +43,10 @@ class Checksum:
         lanes = np.full(STEP_BYTES // 4, _SEED, np.uint32)
         self._run(memory.size // STEP_BYTES, memory.ctypes.data, lanes.ctypes.data)
         return hashlib.blake2b(lanes.tobytes(), digest_size=DIGEST_BYTES).digest()
+
+
+def name_of(rung: Rung) -> str:
+    return f"checksum_{rung.name}"
 
 
 def reference(memory: npt.NDArray[np.uint8]) -> bytes:

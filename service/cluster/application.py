@@ -43,6 +43,9 @@ class Options(BaseModel):
     max_ongoing_requests: int = Field(64, ge=1, description="Of a replica; more wait in the front end.")
     max_replicas_per_node: int | None = Field(None, ge=1)
     num_fronts: int = Field(1, ge=1)
+    front_resources: dict[str, float] = Field(
+        default_factory=dict, description="Of Ray, where a front end must have them."
+    )
     routing: Literal["prefix", "random"] = Field("prefix", description="random: the idler of two drawn at random.")
     drain_s: float = Field(60, ge=0)
     max_body: int = Field(8 << 20, ge=1)
@@ -121,7 +124,7 @@ def build(options: Options) -> Application:
         name=FRONT,
         num_replicas=options.num_fronts,
         max_ongoing_requests=1000,
-        ray_actor_options={"num_cpus": 0.1},
+        ray_actor_options={"num_cpus": 0.1, "resources": options.front_resources},
         graceful_shutdown_timeout_s=options.drain_s,
     )
     return front.bind(engine.bind(settings, options.drain_s), options.max_body)

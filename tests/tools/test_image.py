@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from kernels import checksum
 from kernels.cpu import detect_cpu
 from kernels.jit.function import NativeFunction
 from kernels.ladder import rungs_for
@@ -47,6 +48,7 @@ def test_what_is_measured_at_start_is_compiled_ahead() -> None:
     ahead = {*kernels_of(cpu.arch)}
     for rung in rungs_for(cpu):
         assert {read_loop(rung).text, *(compute_loop(rung, kind).text for kind in KINDS)} <= ahead
+        assert checksum.emit(checksum.name_of(rung), rung) in ahead
 
 
 def test_native_functions_are_found_once() -> None:

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import get_context
 
+from kernels import checksum
 from kernels.attention.variants import ATTENTION_VARIANTS
 from kernels.jit.build import ObjectCache
 from kernels.jit.folder import cache_folder
@@ -28,6 +29,7 @@ def kernels_of(arch: str) -> Iterator[str]:
     for rung in LADDER:
         if rung.arch in (arch, ANY_ARCH):
             yield read_loop(rung).text
+            yield checksum.emit(checksum.name_of(rung), rung)
             yield from (compute_loop(rung, kind).text for kind in KINDS)
     for _, variant in matmul_variants():
         if variant.rung.arch in (arch, ANY_ARCH):

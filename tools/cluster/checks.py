@@ -22,6 +22,7 @@ from tools.cluster.load import (
 
 SERVED_NAME = "demo"
 SMALL = {"ctx": 2048, "max_batch": 16}
+ON_HEAD = {"node:__internal_head__": 0.001}
 CALM_S = 3.0
 HIT_RATIO, PREFILL_RATIO = 3.0, 1.5
 
@@ -53,6 +54,7 @@ class Setting:
             served_name=SERVED_NAME,
             min_replicas=num_replicas,
             settings=SMALL,
+            front_resources=ON_HEAD,
             **{"max_replicas": num_replicas, **others},
         )
 

@@ -34,14 +34,14 @@ class TwoNodes:
 
     def __init__(self, port: int, slots: int) -> None:
         self._slots = slots
-        self._cluster = Cluster(initialize_head=True, head_node_args=self._node(extra_cpus=1))
+        self._cluster = Cluster(initialize_head=True, head_node_args=self._node())
         self._second = self._cluster.add_node(**self._node())
         ray.init(address=self._cluster.address, logging_level="ERROR", log_to_driver=False)
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         self.url = f"http://127.0.0.1:{port}"
 
-    def _node(self, extra_cpus: int = 0) -> dict[str, Any]:
-        sizes = {"num_cpus": self._slots + extra_cpus, "object_store_memory": STORE_BYTES}
+    def _node(self) -> dict[str, Any]:
+        sizes = {"num_cpus": self._slots + 1, "object_store_memory": STORE_BYTES}
         return {**sizes, "include_dashboard": False, **{name: free_port() for name in AGENT_PORTS}}
 
     def deploy(self, options: Options) -> None:

@@ -18,6 +18,8 @@ PLATFORMS = ("amd64", "arm64")
 # What Debian's own slim images leave out; licences stay.
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/lintian/*")
 KEPT = "/usr/share/doc/*/copyright"
+# /usr merged from the start: else apt takes a package that merges it, and all of Perl along, 45 MB.
+MERGED = ("--include=usr-is-merged", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
 
 
 class ImageError(Exception):
@@ -42,7 +44,7 @@ def _of(arch: str) -> str:
         archive = Path(folder) / "base.tar"
         say(f"{SUITE} for {arch} by mmdebstrap")
         excluded = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-        options = ["--variant=minbase", f"--arch={arch}", *excluded, f"--dpkgopt=path-include={KEPT}"]
+        options = ["--variant=minbase", f"--arch={arch}", *MERGED, *excluded, f"--dpkgopt=path-include={KEPT}"]
         run(["mmdebstrap", "--quiet", *options, SUITE, str(archive), mirrors()[0]])
         container = run(["buildah", "from", "--arch", arch, "scratch"]).strip()
         try:

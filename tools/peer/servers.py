@@ -69,9 +69,9 @@ def running(name: str, command: Sequence[str], port: int) -> Iterator[str]:
 
 
 def _is_ready(url: str) -> bool:
-    """llama-server and gemmule both say 503 on /health while they load."""
+    """Both say 503 while they load: gemmule on /health/ready, llama-server on /health, and 404 on the other's."""
     try:
-        return httpx.get(f"{url}/health", timeout=2.0).status_code == 200
+        return any(httpx.get(url + path, timeout=5.0).status_code == 200 for path in ("/health/ready", "/health"))
     except httpx.HTTPError:
         return False
 
