@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from kernels.cpu import usable_cores
 from service.bench_report import BenchRow
@@ -30,11 +31,12 @@ def run_bench(
     threads: Sequence[int] | None,
     repetitions: int,
     isa: str | None = None,
+    kv_type: Literal["f16", "q8_0", "f32"] = "f16",
 ) -> Iterator[BenchRow]:
     """Rows as they are measured. Raises SettingsError for a test longer than the model's context."""
     for num_threads in threads or (usable_cores(),):
         longest = max((*prompts, *gens, 1))
-        settings = Settings(model=str(path), threads=num_threads, max_batch=1, isa=isa)
+        settings = Settings(model=str(path), threads=num_threads, max_batch=1, isa=isa, kv_type=kv_type)
         model = load_model(path, settings)
         try:
             if longest > model.max_context:

@@ -118,6 +118,10 @@ def serve(
     kv_memory: Annotated[
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,
+    kv_type: Annotated[
+        str | None,
+        typer.Option(help="Type of cached keys and values: f16, q8_0 (53 % of the memory) or f32 (twice as much)."),
+    ] = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
     max_queue_tokens: Annotated[
         str | None, typer.Option(help="Prompt tokens that may wait; a request beyond is refused with 503.")

@@ -10,6 +10,7 @@ from kernels.jit.build import compile_apart
 from kernels.ladder import ANY_ARCH, Rung
 from kernels.naming import UnknownName
 from kernels.registry import matmul_variants
+from kernels.runtime.kv_types import kv_type_named
 
 DEFAULT_ARCH = "x86_64"  # of the portable rung
 
@@ -56,7 +57,8 @@ def _attention(text: str) -> EmittedKernel:
     name = AttentionName.parse(text)
     for variant in ATTENTION_VARIANTS:
         if variant.isa.engine == name.engine:
-            tile = variant.tile(name.head_dim, name.rows)
+            kv = kv_type_named(name.kv)
+            tile = variant.tile(name.head_dim, name.rows, name.window, name.soft_cap, kv)
             if tile.name == text:
                 return EmittedKernel(tile.name, variant.rung, tile.emit)
             raise UnknownName(f"{text!r} is no tile of {name.engine}; the nearest is {tile.name}")

@@ -25,6 +25,7 @@ from kernels.ladder import UnknownRung, rungs_for
 from kernels.peaks.measure import Peaks, measure_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
+from kernels.runtime.kv_types import kv_type_named
 from kernels.runtime.stats import ExecutorTimes, KernelStats
 from kernels.runtime.team import Team
 from kernels.runtime.trace import Tracer
@@ -205,7 +206,10 @@ def load_model(
         for fault in self_test.faults:
             log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
-        kv = make_kv_cache(config, limits.max_context, limits.max_batch, settings.kv_memory, num_models=num_models)
+        kv_type = kv_type_named(settings.kv_type)
+        kv = make_kv_cache(
+            config, limits.max_context, limits.max_batch, settings.kv_memory, kv_type, num_models=num_models
+        )
         attention = select_attention(rungs)
         try:
             with watch.stage("compile"):

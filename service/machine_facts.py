@@ -68,6 +68,7 @@ def machine_facts(
         load_s=load_s,
         packed_cache=packed_cache,
         weight_bytes=weights.packed_bytes,
+        kv_type=kv.layout.kv_type.name,
         kv_bytes=kv.layout.num_bytes,
         kv_block_tokens=BLOCK_TOKENS,
         peak_rung=peaks.rung if peaks else "",

@@ -17,6 +17,7 @@ def bench(
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    kv_type: Annotated[str | None, typer.Option(help="Type of cached keys and values: f16, q8_0 or f32.")] = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
 ) -> None:
@@ -29,7 +30,7 @@ def bench(
 
     from service.pull import resolve_model
 
-    settings = settings_from({"isa": isa, "cache": cache})
+    settings = settings_from({"isa": isa, "kv_type": kv_type, "cache": cache})
     path = resolve_model(model, settings.cache)
     if thread_counts is None and settings.threads is not None:
         thread_counts = (settings.threads,)
@@ -45,6 +46,7 @@ def bench(
             threads=thread_counts,
             repetitions=repetitions,
             isa=settings.isa,
+            kv_type=settings.kv_type,
         )
     )
     if json:
@@ -65,13 +67,16 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Save the logits here, 4 bytes each.")] = None,
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Threads of the team.")] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    kv_type: Annotated[
+        str | None, typer.Option(help="Type of cached keys and values: f16, q8_0 or f32; the reference keeps f32.")
+    ] = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
 ) -> None:
     """Perplexity of a text, as llama-perplexity measures it; with a reference also the mean KL divergence of the
     token distributions and how often the best token is the same.
     """
-    settings = settings_from({"threads": threads, "isa": isa, "cache": cache})
+    settings = settings_from({"threads": threads, "isa": isa, "kv_type": kv_type, "cache": cache})
     from service.pull import resolve_model
 
     path = resolve_model(model, settings.cache)

@@ -1,4 +1,4 @@
-"""Writes the attention micro-kernel: a tile of query rows against one range of 128 tokens of the KV cache.
+"""Writes the attention micro-kernel: rows of queries against one range of 128 tokens of the KV cache.
 
     void attention(i64 num_rows, const f32 *q, const i32 *positions, i64 start, const i32 *block_table,
                    const void *kv, i64 block_stride_bytes, f32 *partials)
@@ -8,7 +8,7 @@
                 the last `window` where the tile has one
     start       first token of the range, a multiple of 128
     block_table i32[], the sequence's blocks from its first token on
-    kv          K^T f16[head_dim, 32], then V f16[32, head_dim], of block 0 of this layer and kv head
+    kv          K^T, then V, of block 0 of this layer and kv head, as kernels.runtime.kv_types lays them out
     partials    f32[num_rows, 16 + head_dim]: m, l, 14 unused, o
 
 For each row, over the tokens t of the range that it sees: s = q . k, m = max s, p = 2^(s - m), l = sum p, o = sum p v.
@@ -26,19 +26,21 @@ speed of memory (without it, at half).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
-from kernels.jit.ir import I32, I64, PTR, Function, Value, Variable, vector
-from kernels.jit.vector_math import LOG2_E, SUM_LANES, exp2, fold_max, fold_sum, maximum
+from kernels.attention.softmax import Softmax
+from kernels.jit.ir import I32, I64, PTR, Function, Value, Variable
+from kernels.jit.vector_math import LOG2_E, SUM_LANES
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, GROUP, KVType
 
 RANGE_TOKENS = 128
+RANGE_BLOCKS = RANGE_TOKENS // BLOCK_TOKENS
 PARTIAL_HEAD = 16  # f32 in front of o: m, l, padding to a cache line
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
-LINE_BYTES = 64
 
 
 def partial_bytes(head_dim: int) -> int:
@@ -56,11 +58,17 @@ class Tile:
     features: str
     window: int | None = None
     soft_cap: float | None = None
+    kv: KVType = F16_KV
 
     @property
     def heights(self) -> tuple[int, ...]:
         """Rows of the groups that code is written for: whole ones, then powers of two for the rows left over."""
         return (self.rows, *(1 << bit for bit in reversed(range((self.rows - 1).bit_length()))))
+
+    @property
+    def columns(self) -> int:
+        """Tokens that a whole tile of scores covers."""
+        return self.vectors(self.rows, BLOCK_TOKENS) * self.isa.lanes
 
     def vectors(self, rows: int, columns: int) -> int:
         """How many vectors wide a tile of `rows` is when `columns` elements are to be covered."""
@@ -79,11 +87,16 @@ class Tile:
 class _Emission:
     def __init__(self, tile: Tile, f: Function) -> None:
         self.tile, self.f, self.isa, self.head_dim = tile, f, tile.isa, tile.head_dim
+        self.cached = CachedReads(f, tile.isa, tile.kv, tile.head_dim)
+        self.softmax = Softmax(f, tile.isa)
         self.scores = f.stack(tile.rows * ROW_BYTES)
+        self.scales = self.cached.room_for_scales(RANGE_BLOCKS)
         self.first_block = f["start"] >> 5
+        self.last_block = self._position(f["num_rows"] - 1) >> 5
 
     def text(self) -> str:
         f, rows = self.f, self.tile.rows
+        self._widen_scales()
         rest = f.remainder(f["num_rows"], rows)
         full = f["num_rows"] - rest
         with f.loop(0, full, rows) as row:
@@ -97,18 +110,18 @@ class _Emission:
         return f.text()
 
     def _group(self, row: Value, rows: int) -> None:
-        f = self.f
+        f, tile = self.f, self.tile
         last = self._visible(row + (rows - 1))
         self._score(f.offset(f["q"], row * (4 * self.head_dim)), last, rows)
         partials = f.offset(f["partials"], row * partial_bytes(self.head_dim))
         with f.loop(0, f.const(I64, rows)) as index:
-            partial = f.offset(partials, index * partial_bytes(self.head_dim))
-            row_scores, seen = f.offset(self.scores, index * ROW_BYTES), self._visible(row + index)
-            if self.tile.soft_cap is not None:
-                self._cap(row_scores, seen, self.tile.soft_cap * LOG2_E)
-            if self.tile.window is not None:
-                seen = self._forget(row_scores, row + index, seen, self.tile.window)
-            self._soften(row_scores, seen, last, partial)
+            scores, seen = f.offset(self.scores, index * ROW_BYTES), self._visible(row + index)
+            if tile.soft_cap is not None:
+                self.softmax.cap(scores, seen, tile.soft_cap * LOG2_E)
+            if tile.window is not None:
+                before = self._position(row + index) - f["start"] + (1 - tile.window)
+                seen = self.softmax.forget(scores, before, seen)
+            self.softmax.weigh(scores, seen, last, f.offset(partials, index * partial_bytes(self.head_dim)))
         self._output(partials, last, rows)
 
     def _visible(self, row: Value) -> Value:
@@ -117,15 +130,27 @@ class _Emission:
         seen = f.call("llvm.smax.i64", I64, self._position(row) - f["start"] + 1, f.const(I64, 0))
         return f.call("llvm.smin.i64", I64, seen, f.const(I64, RANGE_TOKENS))
 
+    def _position(self, row: Value) -> Value:
+        return self.f.cast("sext", self.f.load(I32, self.f["positions"], row << 2, align=4), I64)
+
     def _key_and_value(self, index: Value) -> tuple[Value, Value]:
         """K^T and V of the `index`th block of the sequence."""
         f = self.f
         block = f.cast("sext", f.load(I32, f["block_table"], index << 2, align=4), I64)
         key = f.offset(f["kv"], block * f["block_stride"])
-        return key, f.offset(key, 2 * BLOCK_TOKENS * self.head_dim)
+        return key, f.offset(key, self.tile.kv.plane_bytes(self.head_dim))
 
-    def _position(self, row: Value) -> Value:
-        return self.f.cast("sext", self.f.load(I32, self.f["positions"], row << 2, align=4), I64)
+    def _later_key(self, block: Value) -> Value:
+        """K^T of the block a range later, or of the last one."""
+        later = self.f.call("llvm.smin.i64", I64, block + RANGE_BLOCKS, self.last_block)
+        return self._key_and_value(later)[0]
+
+    def _widen_scales(self) -> None:
+        f = self.f
+        if self.scales is not None:
+            with f.loop(0, (self._visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
+                block = self.first_block + index
+                self.cached.widen_scales(self.scales, index, *self._key_and_value(block), self._later_key(block))
 
     # -- scores: lanes are tokens
 
@@ -137,93 +162,45 @@ class _Emission:
             out = f.offset(self.scores, index * (4 * BLOCK_TOKENS))
             with f.loop(0, f.const(I64, BLOCK_TOKENS), vectors * lanes) as column:
                 acc = self._zeros(rows, vectors)
-                columns, depth = f.offset(keys, column << 1), f.const(I64, self.head_dim)
-                self._multiply(acc, q, 4 * self.head_dim, columns, 2 * BLOCK_TOKENS, depth, ahead=values)
+                if self.scales is None:
+                    self._score_depth(acc, q, keys, column, values, f.const(I64, 0), f.const(I64, self.head_dim), None)
+                else:
+                    scales = f.offset(self.scales.keys, index * self.cached.scale_plane_bytes)
+                    with f.loop(0, f.const(I64, self.head_dim), GROUP) as first:
+                        stop = f.call("llvm.smin.i64", I64, first + GROUP, f.const(I64, self.head_dim))
+                        of_group = f.offset(f.offset(scales, first << 2), column << 2)  # 32 tokens a group
+                        self._score_depth(acc, q, keys, column, values, first, stop, of_group)
                 self._store(acc, f.offset(out, column << 2), ROW_BYTES)
 
-    # -- a row's scores, in place: soft cap, window, softmax
-
-    def _cap(self, scores: Value, seen: Value, most: float) -> None:
-        """x to most tanh(x ln(2) / 2) = most - 2 most / (2^x + 1)."""
-        f = self.f
-        one, top = f.const(self.isa.floats, 1.0), f.const(self.isa.floats, most)
-        with f.loop(0, seen, SUM_LANES) as token:
-            at = f.offset(scores, token << 2)
-            capped = []
-            for value in self._chunk(at):
-                limit = f.const(self.isa.floats, 126.0)
-                power = exp2(f, f.select(f.compare("ogt", value, limit), limit, value))
-                capped.append(top - f.divide(f.const(self.isa.floats, 2 * most), power + one))
-            self._store_chunk(capped, at)
-
-    def _forget(self, scores: Value, row: Value, seen: Value, window: int) -> Value:
-        """-inf for tokens before the row's window; returns `seen`, or 0 if no token is left."""
-        f = self.f
-        low, none = f.const(self.isa.floats, -math.inf), f.const(I64, 0)
-        before = f.call("llvm.smax.i64", I64, self._position(row) - f["start"] + (1 - window), none)
-        seen = f.select(f.compare("slt", before, seen), seen, none)
-        with f.loop(0, f.call("llvm.smin.i64", I64, before, seen), SUM_LANES) as token:
-            at = f.offset(scores, token << 2)
-            first = self._splat32(before - token)
-            masked = [
-                f.select(f.compare("slt", self._lane_numbers(i), first), low, value)
-                for i, value in enumerate(self._chunk(at))
+    def _score_depth(
+        self,
+        acc: list[list[Variable]],
+        q: Value,
+        keys: Value,
+        column: Value,
+        values: Value,
+        first: Value,
+        stop: Value,
+        scales: Value | None,
+    ) -> None:
+        """acc[r, c] += q[r, k] K[k, c] for k in first..stop, a multiple of 16."""
+        f, lanes, size = self.f, self.isa.lanes, self.tile.kv.element_bytes
+        row_bytes, step = BLOCK_TOKENS * size, self.isa.spread
+        vectors = range(len(acc[0]))
+        scale = {} if scales is None else {c: self.cached.key_scale(scales, c * lanes) for c in vectors}
+        with f.loop(first, stop, step) as k:
+            for i in range(step):
+                self.cached.prefetch(f.offset(values, (k + i) * row_bytes), row_bytes)
+            at = f.offset(f.offset(keys, k * row_bytes), column * size)
+            spread = [
+                self.isa.spread_loads(f, f.offset(q, k << 2), 4 * self.head_dim * r, step) for r in range(len(acc))
             ]
-            self._store_chunk(masked, at)
-        return seen
-
-    def _soften(self, scores: Value, seen: Value, tokens: Value, partial: Value) -> None:
-        """Scores to p, zeros from `seen` to `tokens`; m and l to the partial."""
-        f = self.f
-        count = SUM_LANES // self.isa.lanes
-        part = f.remainder(seen, SUM_LANES)
-        full = seen - part
-        low = f.const(self.isa.floats, -math.inf)
-        most = [f.variable(low) for _ in range(count)]
-        with f.loop(0, full, SUM_LANES) as token:
-            self._raise(most, self._chunk(f.offset(scores, token << 2)))
-        with f.when(f.compare("ne", part, 0)):
-            at = f.offset(scores, full << 2)
-            masked = [
-                f.select(f.compare("slt", self._lane_numbers(i), self._splat32(part)), value, low)
-                for i, value in enumerate(self._chunk(at))
-            ]
-            self._store_chunk(masked, at)
-            self._raise(most, masked)
-        top = fold_max(f, [m.get() for m in most])
-        tops = f.splat(top, self.isa.floats)
-        total = [f.variable(f.zero(self.isa.floats)) for _ in range(count)]
-        with f.loop(0, seen, SUM_LANES) as token:
-            at = f.offset(scores, token << 2)
-            weights = [exp2(f, s - tops) for s in self._chunk(at)]
-            self._store_chunk(weights, at)
-            for t, p in zip(total, weights, strict=True):
-                t.set(t.get() + p)
-        with f.loop(((seen + (SUM_LANES - 1)) >> 4) << 4, tokens, SUM_LANES) as token:
-            self._store_chunk([f.zero(self.isa.floats)] * count, f.offset(scores, token << 2))
-        f.store(top, partial, align=4)
-        f.store(fold_sum(f, [t.get() for t in total]), partial, 4, align=4)
-
-    def _chunk(self, at: Value) -> list[Value]:
-        lanes = self.isa.lanes
-        return [self.f.load(self.isa.floats, at, 4 * start, align=16) for start in range(0, SUM_LANES, lanes)]
-
-    def _store_chunk(self, values: Sequence[Value], at: Value) -> None:
-        for i, value in enumerate(values):
-            self.f.store(value, at, 4 * i * self.isa.lanes, align=16)
-
-    def _raise(self, most: Sequence[Variable], values: Sequence[Value]) -> None:
-        for m, value in zip(most, values, strict=True):
-            m.set(maximum(self.f, m.get(), value))
-
-    def _lane_numbers(self, i: int) -> Value:
-        lanes = self.isa.lanes
-        numbers = ", ".join(f"i32 {i * lanes + lane}" for lane in range(lanes))
-        return Value(self.f, vector(lanes, I32), f"<{numbers}>")
-
-    def _splat32(self, value: Value) -> Value:
-        f = self.f
-        return f.splat(f.cast("trunc", value, I32), vector(self.isa.lanes, I32))
+            for i in range(step):
+                self._add(
+                    acc,
+                    [each[i] for each in spread],
+                    lambda c, i=i: self.cached.elements(at, BLOCK_TOKENS * i + c * lanes, scale.get(c)),  # type: ignore[misc]
+                )
 
     # -- output: lanes are elements of head_dim
 
@@ -237,53 +214,64 @@ class _Emission:
             self._output_columns(partials, tokens, rows, column, 1)
 
     def _output_columns(self, partials: Value, tokens: Value, rows: int, column: Value, vectors: int) -> None:
-        f = self.f
+        f, size, step = self.f, self.tile.kv.element_bytes, self.isa.spread
         acc = self._zeros(rows, vectors)
-        last_block = self._position(f["num_rows"] - 1) >> 5
         with f.loop(0, tokens, BLOCK_TOKENS) as token:
             block = self.first_block + (token >> 5)
-            values = f.offset(self._key_and_value(block)[1], column << 1)
-            later = f.call("llvm.smin.i64", I64, block + RANGE_TOKENS // BLOCK_TOKENS, last_block)
-            ahead = f.offset(self._key_and_value(later)[0], column * LINE_BYTES)
+            values = f.offset(self._key_and_value(block)[1], column * size)
+            ahead = f.offset(self._later_key(block), column * (BLOCK_TOKENS * size))
             count = f.call("llvm.smin.i64", I64, tokens - token, f.const(I64, BLOCK_TOKENS))
-            weights = f.offset(self.scores, token << 2)
-            self._multiply(acc, weights, ROW_BYTES, values, 2 * self.head_dim, count, ahead)
+            rest = f.remainder(count, step)
+            weights, scales = f.offset(self.scores, token << 2), None
+            if self.scales is not None:
+                num_groups = self.tile.kv.num_groups(self.head_dim)
+                scales = f.offset(f.offset(self.scales.values, token * (4 * num_groups)), (column >> 5) << 2)
+            for first, stop, few in ((f.const(I64, 0), count - rest, step), (count - rest, count, 1)):
+                if few == 1 < step or few == step:
+                    with f.loop(first, stop, few) as k:
+                        self._weighted(acc, f.offset(weights, k << 2), values, scales, ahead, k, few)
         self._store(acc, f.offset(f.offset(partials, 4 * PARTIAL_HEAD), column << 2), partial_bytes(self.head_dim))
+
+    def _weighted(
+        self,
+        acc: list[list[Variable]],
+        weights: Value,
+        values: Value,
+        scales: Value | None,
+        ahead: Value,
+        k: Value,
+        count: int,
+    ) -> None:
+        """acc[r, c] += p[r, k] V[k, c] for `count` tokens from k on."""
+        f, lanes, size = self.f, self.isa.lanes, self.tile.kv.element_bytes
+        strip_bytes, num_groups = len(acc[0]) * lanes * size, self.tile.kv.num_groups(self.head_dim)
+        at = f.offset(values, k * (self.head_dim * size))
+        spread = [self.isa.spread_loads(f, weights, ROW_BYTES * r, count) for r in range(len(acc))]
+        for i in range(count):
+            self.cached.prefetch(f.offset(ahead, (k + i) * strip_bytes), strip_bytes)
+            of_token = None if scales is None else f.offset(scales, (k + i) * (4 * num_groups))
+
+            def column(c: int, i: int = i, of_token: Value | None = of_token) -> Value:
+                scale = None if of_token is None else self.cached.value_scale(of_token, c * lanes)
+                return self.cached.elements(at, self.head_dim * i + c * lanes, scale)
+
+            self._add(acc, [each[i] for each in spread], column)
 
     # -- the product both are made of
 
     def _zeros(self, rows: int, vectors: int) -> list[list[Variable]]:
         return [[self.f.variable(self.f.zero(self.isa.floats)) for _ in range(vectors)] for _ in range(rows)]
 
-    def _multiply(
-        self, acc: list[list[Variable]], a: Value, a_row: int, b: Value, b_row: int, depth: Value, ahead: Value
-    ) -> None:
-        """acc[r, c] += a[r, k] b[k, c] for k in range(depth), ascending; a f32, b f16, row pitches in bytes.
-
-        Prefetches a cache line of `ahead` for each k: a head_dim's worth of lines is a block's K or V.
-        """
-        f, step = self.f, self.isa.spread
-        rest = f.remainder(depth, step)
-        with f.loop(0, depth - rest, step) as k:
-            for i in range(step):
-                f.prefetch(f.offset(ahead, i * LINE_BYTES), k * LINE_BYTES)
-            self._products(acc, f.offset(a, k << 2), a_row, f.offset(b, k * b_row), b_row, step)
-        if step > 1:
-            with f.loop(depth - rest, depth) as k:
-                self._products(acc, f.offset(a, k << 2), a_row, f.offset(b, k * b_row), b_row, 1)
-
-    def _products(self, acc: list[list[Variable]], a: Value, a_row: int, b: Value, b_row: int, count: int) -> None:
-        """The fewer of rows and columns wait in registers while the others pass: LLVM keeps this order."""
-        f, isa, rows, vectors = self.f, self.isa, range(len(acc)), range(len(acc[0]))
-        spread = [isa.spread_loads(f, a, r * a_row, count) for r in rows]
-        for k in range(count):
-            columns: dict[int, Value] = {}
-            by_row = [(r, c) for r in rows for c in vectors]
-            by_column = [(r, c) for c in vectors for r in rows]
-            for r, c in by_row if len(rows) >= len(vectors) else by_column:
-                if c not in columns:
-                    columns[c] = isa.halves(f, b, k * b_row + 2 * c * isa.lanes)
-                acc[r][c].set(f.fma(spread[r][k], columns[c], acc[r][c].get()))
+    def _add(self, acc: list[list[Variable]], a: Sequence[Value], column: Callable[[int], Value]) -> None:
+        """acc[r, c] += a[r] column(c). The fewer of rows and columns wait in registers while the others pass: LLVM
+        keeps this order."""
+        rows, vectors = range(len(acc)), range(len(acc[0]))
+        columns: dict[int, Value] = {}
+        by_row, by_column = [(r, c) for r in rows for c in vectors], [(r, c) for c in vectors for r in rows]
+        for r, c in by_row if len(rows) >= len(vectors) else by_column:
+            if c not in columns:
+                columns[c] = column(c)
+            acc[r][c].set(self.f.fma(a[r], columns[c], acc[r][c].get()))
 
     def _store(self, acc: list[list[Variable]], at: Value, row_bytes: int) -> None:
         for r, row in enumerate(acc):

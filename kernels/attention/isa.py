@@ -26,6 +26,10 @@ class Isa:
     def halves(self, f: Function, pointer: Value, offset: int) -> Value:
         return load_halves(f, self.lanes, pointer, offset, self.native_half)
 
+    def half(self, f: Function, pointer: Value) -> Value:
+        """One f16 as f32."""
+        return f.extract(load_halves(f, 1, pointer, 0, self.native_half), 0)
+
     def spread_loads(self, f: Function, pointer: Value, offset: int, count: int) -> list[Value]:
         """`count` consecutive f32, each in every lane."""
         if count == 1:
@@ -34,7 +38,7 @@ class Isa:
         return [f.shuffle(row, [i] * self.lanes) for i in range(count)]
 
 
-AVX512 = Isa("avx512", lanes=16, accumulators=16, spread=1)
+AVX512 = Isa("avx512", lanes=16, accumulators=24, spread=1)
 AVX2 = Isa("avx2", lanes=8, accumulators=12, spread=1)
 NEON = Isa("neon", lanes=4, accumulators=16, spread=4)
 SCALAR = Isa("scalar", lanes=4, accumulators=4, spread=1, native_half=False)

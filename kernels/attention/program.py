@@ -13,10 +13,10 @@ from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.jit.vector_math import LOG2_E
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, KVType
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 TILE_ROWS: Final = 48  # a multiple of every tile's rows; many enough that the cache is read seldom, few enough for L2
-KV_ELEMENT_BYTES: Final = 2
 MAX_PARTIAL_BYTES: Final = 64 << 20
 
 
@@ -30,6 +30,7 @@ class AttentionShape:
     scale: float
     window: int | None = None
     soft_cap: float | None = None
+    kv: KVType = F16_KV
 
     def __post_init__(self) -> None:
         assert self.num_heads % self.num_kv_heads == 0, f"{self.num_heads} heads over {self.num_kv_heads} kv heads"
@@ -52,7 +53,7 @@ class AttentionShape:
     @property
     def head_bytes(self) -> int:
         """K and V of one kv head in one block of the cache."""
-        return 2 * BLOCK_TOKENS * self.head_dim * KV_ELEMENT_BYTES
+        return self.kv.head_bytes(self.head_dim)
 
     @property
     def block_bytes(self) -> int:
@@ -93,12 +94,12 @@ class AttentionOp:
     @property
     def prefill(self) -> Tile:
         shape = self.shape
-        return self.variant.tile(shape.head_dim, None, shape.window, shape.soft_cap)
+        return self.variant.tile(shape.head_dim, None, shape.window, shape.soft_cap, shape.kv)
 
     @property
     def decode(self) -> Tile:
         shape = self.shape
-        return self.variant.decode_tile(shape.head_dim, shape.group, shape.window, shape.soft_cap)
+        return self.variant.decode_tile(shape.head_dim, shape.group, shape.window, shape.soft_cap, shape.kv)
 
     def add(self, builder: ProgramBuilder, library: KernelLibrary) -> None:
         shape, prefill, decode = self.shape, self.prefill, self.decode

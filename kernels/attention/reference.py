@@ -1,35 +1,23 @@
-"""NumPy twin of attention in float64, and the KV cache's layout from plain arrays. Knows no tile and no range."""
+"""NumPy twin of attention in float64, over keys and values as they were stored. Knows no tile and no range."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from kernels.runtime.abi import BLOCK_TOKENS
-
-
-def cache_blocks(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
-    """k, v: f16[tokens, kv_heads, head_dim] -> f16[blocks, kv_heads, 2, 32 * head_dim]; slots past the last are 0."""
-    num_tokens, num_kv_heads, head_dim = k.shape
-    num_blocks = -(-num_tokens // BLOCK_TOKENS)
-    both = np.zeros((2, num_blocks * BLOCK_TOKENS, num_kv_heads, head_dim), np.float16)
-    both[0, :num_tokens], both[1, :num_tokens] = k, v
-    by_block = both.reshape(2, num_blocks, BLOCK_TOKENS, num_kv_heads, head_dim)
-    keys = by_block[0].transpose(0, 2, 3, 1).reshape(num_blocks, num_kv_heads, -1)
-    values = by_block[1].transpose(0, 2, 1, 3).reshape(num_blocks, num_kv_heads, -1)
-    return np.ascontiguousarray(np.stack([keys, values], axis=2))
+Floats = npt.NDArray[np.floating]
 
 
 def attention(
     q: npt.NDArray[np.float32],
-    k: npt.NDArray[np.float16],
-    v: npt.NDArray[np.float16],
+    k: Floats,
+    v: Floats,
     positions: npt.NDArray[np.int32],
     scale: float,
     window: int | None = None,
     soft_cap: float | None = None,
 ) -> npt.NDArray[np.float64]:
-    """q: f32[T, heads, head_dim], k, v: f16[tokens, kv_heads, head_dim] -> f64[T, heads, head_dim].
+    """q: f32[T, heads, head_dim], k, v: f16 or f32[tokens, kv_heads, head_dim] -> f64[T, heads, head_dim].
 
     Query row t sees the tokens up to and with positions[t], of these the last `window`; a kv head serves
     heads / kv_heads consecutive heads.
@@ -52,8 +40,8 @@ def attention(
 
 def attention_error(
     q: npt.NDArray[np.float32],
-    k: npt.NDArray[np.float16],
-    v: npt.NDArray[np.float16],
+    k: Floats,
+    v: Floats,
     positions: npt.NDArray[np.int32],
     scale: float,
     window: int | None = None,

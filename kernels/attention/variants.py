@@ -3,6 +3,7 @@
     attention_f32_f16p32_d64_6x16_avx2        attention_merge_f32_d64_avx2
               dst kv       head_dim engine
                   p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
+    attention_f32_qsi8d32p32_d64_6x16_avx2: keys and values as q8_0 keeps them
     attention_f32_f16p32_d256_w512_cap50_6x16_avx2: of the last 512 tokens, scores capped at +-50
 
 A decode gets a tile of its own, as high as the query heads that share a kv head.
@@ -24,13 +25,15 @@ from kernels.ladder import NEON as NEON_RUNG
 from kernels.ladder import SCALAR as SCALAR_RUNG
 from kernels.naming import ENGINES, UnknownName
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, KV_TYPES, KVType
 
 # Attention multiplies floats: of the ladder's rungs it needs the vectors, not their integer dot products.
 _AVX512_NEEDS = AVX512_VNNI.needs - {"avx512vnni"}
 AVX512_RUNG = Rung("avx512", "x86_64", _AVX512_NEEDS, ",".join(f"+{name}" for name in sorted(_AVX512_NEEDS)))
 
+_KV = "|".join(kind.kernel_name for kind in KV_TYPES)
 _NAME = re.compile(
-    r"attention_(?P<dst>[a-z]+\d+)_(?P<kv>[a-z0-9]+)p32_d(?P<head_dim>\d+)_"
+    rf"attention_(?P<dst>[a-z]+\d+)_(?P<kv>{_KV})p32_d(?P<head_dim>\d+)_"
     r"(?:w(?P<window>\d+)_)?(?:cap(?P<soft_cap>\d+(?:\.\d+)?)_)?"
     rf"(?P<rows>\d+)x(?P<columns>\d+)_(?P<engine>{'|'.join(ENGINES)})"
 )
@@ -75,21 +78,31 @@ class AttentionVariant:
     rows: int
 
     def tile(
-        self, head_dim: int, rows: int | None = None, window: int | None = None, soft_cap: float | None = None
+        self,
+        head_dim: int,
+        rows: int | None = None,
+        window: int | None = None,
+        soft_cap: float | None = None,
+        kv: KVType = F16_KV,
     ) -> Tile:
         """The micro-kernel for a head_dim; `rows`: of another tile than the tallest."""
-        rows = rows or self.rows
-        shape = Tile("", head_dim, rows, self.isa, self.rung.attributes)
-        columns = shape.vectors(rows, BLOCK_TOKENS) * self.isa.lanes
-        name = AttentionName("f16", head_dim, rows, columns, self.isa.engine, window=window, soft_cap=soft_cap)
-        return replace(shape, name=str(name), window=window, soft_cap=soft_cap)
+        shape = Tile("", head_dim, rows or self.rows, self.isa, self.rung.attributes, window, soft_cap, kv)
+        name = AttentionName(
+            kv.kernel_name, head_dim, shape.rows, shape.columns, self.isa.engine, window=window, soft_cap=soft_cap
+        )
+        return replace(shape, name=str(name))
 
     def decode_tile(
-        self, head_dim: int, num_groups: int, window: int | None = None, soft_cap: float | None = None
+        self,
+        head_dim: int,
+        num_groups: int,
+        window: int | None = None,
+        soft_cap: float | None = None,
+        kv: KVType = F16_KV,
     ) -> Tile:
         """For `num_groups` query rows at a time: one tile, or as few equal ones as there must be."""
         num_tiles = -(-num_groups // self.rows)
-        return self.tile(head_dim, -(-num_groups // num_tiles), window, soft_cap)
+        return self.tile(head_dim, -(-num_groups // num_tiles), window, soft_cap, kv)
 
     def merge(self, head_dim: int) -> Merge:
         name = f"attention_merge_f32_d{head_dim}_{self.isa.engine}"
@@ -97,7 +110,7 @@ class AttentionVariant:
 
 
 ATTENTION_VARIANTS = (
-    AttentionVariant(AVX512_RUNG, AVX512, rows=8),
+    AttentionVariant(AVX512_RUNG, AVX512, rows=12),
     AttentionVariant(AVX2_RUNG, AVX2, rows=6),
     AttentionVariant(NEON_RUNG, NEON, rows=8),
     AttentionVariant(SCALAR_RUNG, SCALAR, rows=2),

@@ -1,4 +1,4 @@
-"""Lanes of vectors in other places: pairs doubled and swapped, halves scattered. See kernels.jit.vector."""
+"""Lanes of vectors in other places: pairs doubled and swapped, lanes scattered. See kernels.jit.vector."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -37,6 +37,13 @@ def swap_pairs(typingctx: Any, value: Any) -> Any:
     return unary(F32x16, F32x16, _shuffle([lane ^ 1 for lane in range(LANES)]))
 
 
+def _scatter(builder: Any, target: Any, stride: Any, lanes: Any, align: int) -> None:
+    for lane in range(LANES):
+        item = builder.extract_element(lanes, ir.IntType(32)(lane))
+        builder.store(item, pointer_to(builder, target, item.type), align=align)
+        target = builder.add(target, stride)
+
+
 @intrinsic
 def scatter_f16x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
     """16 f32 as f16, rounded to nearest even, `stride` bytes apart."""
@@ -44,14 +51,44 @@ def scatter_f16x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         target, stride, value = args
         halves = builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES))
-        bits = builder.bitcast(halves, ir.VectorType(ir.IntType(16), LANES))
-        for lane in range(LANES):
-            item = builder.extract_element(bits, ir.IntType(32)(lane))
-            builder.store(item, pointer_to(builder, target, item.type), align=2)
-            target = builder.add(target, stride)
+        _scatter(builder, target, stride, builder.bitcast(halves, ir.VectorType(ir.IntType(16), LANES)), 2)
         return context.get_dummy_value()
 
     return _signature(nb.none, nb.int64, nb.int64, F32x16), codegen
+
+
+@intrinsic
+def scatter_f32x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
+    """16 f32, `stride` bytes apart."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _scatter(builder, args[0], args[1], args[2], 4)
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64, nb.int64, F32x16), codegen
+
+
+@intrinsic
+def scatter_i8x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
+    """The low byte of 16 i32, `stride` bytes apart."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        _scatter(builder, args[0], args[1], builder.trunc(args[2], ir.VectorType(ir.IntType(8), LANES)), 1)
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64, nb.int64, I32x16), codegen
+
+
+@intrinsic
+def store_i8x16(typingctx: Any, address: Any, value: Any) -> Any:
+    """The low byte of 16 i32."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        few = builder.trunc(args[1], ir.VectorType(ir.IntType(8), LANES))
+        builder.store(few, pointer_to(builder, args[0], few.type), align=1)
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64, I32x16), codegen
 
 
 @intrinsic

@@ -6,7 +6,7 @@ the split style ("neox").
 
 Before that Q, K and V may get a bias (Qwen 2), and each head of Q and K an RMS norm (Qwen 3, Gemma 3).
 
-K goes to f16[head_dim, 32] (transposed), V to f16[32, head_dim] of the token's block and kv head.
+K goes transposed, V as it is, to the token's block and kv head, in the cache's type: see kernels.ops.kv_write.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.jit.function import inlined, native, op_function
-from kernels.jit.native import load, record, store, store_half
-from kernels.jit.rearrange import alternate, double_high, double_low, scatter_f16x16, swap_pairs
-from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f16x16, store_f32x16
+from kernels.jit.native import load, record, store
+from kernels.jit.rearrange import alternate, double_high, double_low, swap_pairs
+from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f32x16
+from kernels.ops.kv_write import write_key, write_value
 from kernels.ops.rms_norm import add_row, rms_norm_row
 from kernels.ops.rope_table import RopeTable
 from kernels.runtime.abi import BLOCK_TOKENS, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
+from kernels.runtime.kv_types import F16_KV, KVType
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 MAX_CHUNK_ROWS: Final = 32
-HALF_BYTES: Final = 2
-ROW_BYTES: Final = BLOCK_TOKENS * HALF_BYTES  # one row of a K block: an element of all its tokens
 
 ROPE_KV: Final[Record] = op_record(
     [
@@ -43,7 +43,7 @@ ROPE_KV: Final[Record] = op_record(
         ("v", "i8"),
         ("v_stride", "i8"),
         ("v_first", "i8"),
-        ("kv", "i8"),  # this layer of the cache: f16[blocks, num_kv_heads, 2, 32 * head_dim]
+        ("kv", "i8"),  # this layer of the cache: [blocks, num_kv_heads, 2, plane_bytes]
         ("cos", "i8"),  # f32[num_positions, rope_dim/2], sin likewise
         ("sin", "i8"),
         ("num_positions", "i8"),
@@ -56,6 +56,8 @@ ROPE_KV: Final[Record] = op_record(
         ("q_norm", "i8"),  # f32[head_dim], weight of the norm of each head; 0: none
         ("k_norm", "i8"),
         ("eps", "f4"),
+        ("kv_type", "i4"),  # code of the cache's type
+        ("plane_bytes", "i8"),  # K of a kv head in a block, or V
     ]
 )
 
@@ -99,28 +101,6 @@ def rotate_interleaved(head: int, out: int, cos: int, sin: int, rope_dim: int) -
         _rotate_pair(head + at, head + at + 4, out + at, out + at + 4, c, s)
 
 
-@native
-def write_key(head: int, block: int, offset: int, head_dim: int) -> None:
-    """f32[head_dim] into column `offset` of K f16[head_dim, 32]."""
-    column = block + HALF_BYTES * offset
-    whole = head_dim - head_dim % LANES
-    for i in range(0, whole, LANES):
-        scatter_f16x16(column + ROW_BYTES * i, ROW_BYTES, load_f32x16(head + 4 * i))
-    for i in range(whole, head_dim):
-        store_half(column + ROW_BYTES * i, load(head + 4 * i, np.float32))
-
-
-@native
-def write_value(head: int, block: int, offset: int, head_dim: int) -> None:
-    """f32[head_dim] into row `offset` of V f16[32, head_dim]."""
-    row = block + HALF_BYTES * head_dim * offset
-    whole = head_dim - head_dim % LANES
-    for i in range(0, whole, LANES):
-        store_f16x16(row + HALF_BYTES * i, load_f32x16(head + 4 * i))
-    for i in range(whole, head_dim):
-        store_half(row + HALF_BYTES * i, load(head + 4 * i, np.float32))
-
-
 @inlined
 def _rotate(op: Any, head: int, out: int, cos: int, sin: int) -> None:
     if op.split != 0:
@@ -138,7 +118,7 @@ def _rope_token(op: Any, step: Any, token: int) -> None:
     position = max(0, min(position, op.num_positions - 1))
     row = 4 * (op.rope_dim // 2) * position
     cos, sin = op.cos + row, op.sin + row
-    head_bytes, plane_bytes = 4 * op.head_dim, ROW_BYTES * op.head_dim
+    head_bytes, plane_bytes = 4 * op.head_dim, op.plane_bytes
 
     q = op.q + op.q_stride * token + op.q_first
     k = op.k + op.k_stride * token + op.k_first
@@ -163,8 +143,8 @@ def _rope_token(op: Any, step: Any, token: int) -> None:
         if op.k_norm != 0:
             rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
         _rotate(op, key, key, cos, sin)
-        write_key(key, plane, offset, op.head_dim)
-        write_value(v + head_bytes * head, plane + plane_bytes, offset, op.head_dim)
+        write_key(key, plane, offset, op.head_dim, op.kv_type)
+        write_value(v + head_bytes * head, plane + plane_bytes, offset, op.head_dim, op.kv_type)
 
 
 @op_function
@@ -214,6 +194,7 @@ class RopeKvOp:
     q_norm: int = 0
     k_norm: int = 0
     eps: float = 0.0
+    kv_type: KVType = F16_KV
 
     def add(self, builder: ProgramBuilder) -> None:
         table = self.table
@@ -237,12 +218,15 @@ class RopeKvOp:
             "q_norm": self.q_norm,
             "k_norm": self.k_norm,
             "eps": self.eps,
+            "kv_type": self.kv_type.code,
+            "plane_bytes": self.kv_type.plane_bytes(self.head_dim),
         }
+        token_bytes = self.kv_type.head_bytes(self.head_dim) // BLOCK_TOKENS
         width, kv_width = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
         slot = KernelSlot(
             self.name,
-            f"rope_kv_f32_f16_{'split' if table.split else 'interleaved'}",
-            bytes_per_unit=8 * width + (8 + 4 + 2 * HALF_BYTES) * kv_width,
+            f"rope_kv_f32_{self.kv_type.kernel_name}_{'split' if table.split else 'interleaved'}",
+            bytes_per_unit=8 * width + (8 + 4) * kv_width + self.num_kv_heads * token_bytes,
             operations_per_unit=3 * (width + kv_width),
         )
         builder.op(self.name, record=ROPE_KV, run=rope_kv.address, slots=(slot,), args=args)

@@ -1,6 +1,7 @@
 """What stands for the contents of a full block: a digest of all tokens up to its end. Knows no blocks.
 
-The chain begins with the request's salt, so that equal prompts of different salts have nothing in common. Digests are
+The chain begins with the request's salt and the type that keys and values are kept in, so that equal prompts of
+different salts have nothing in common. Digests are
 cryptographic, because a collision that somebody can make would show one caller's prompt to another.
 """
 
@@ -13,8 +14,8 @@ from kernels.runtime.abi import BLOCK_TOKENS
 DIGEST_BYTES = 16
 
 
-def chain_root(salt: str) -> bytes:
-    return blake2b(salt.encode(), digest_size=DIGEST_BYTES).digest()
+def chain_root(salt: str, kv_type: str = "f16") -> bytes:
+    return blake2b(salt.encode(), digest_size=DIGEST_BYTES, person=kv_type.encode()).digest()
 
 
 def extend_chain(keys: list[bytes], root: bytes, token_ids: Sequence[int]) -> None:

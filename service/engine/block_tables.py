@@ -24,10 +24,11 @@ NO_PREFIXES = PrefixStats()
 
 
 class BlockTables:
-    def __init__(self, pool: BlockPool, *, shares: bool = True) -> None:
-        """`shares`: whether prefixes are cached and shared at all."""
+    def __init__(self, pool: BlockPool, *, shares: bool = True, kv_type: str = "f16") -> None:
+        """`shares`: whether prefixes are cached and shared at all. `kv_type`: what blocks are kept in."""
         self._pool = pool
         self._shares = shares
+        self._kv_type = kv_type
         # Keys of blocks that running sequences are going to compute.
         self._under_way: dict[bytes, Sequence] = {}
         self._num_queried_tokens = 0
@@ -98,7 +99,7 @@ class BlockTables:
             assert key in sequence.block_keys[sequence.num_published :], f"{sequence} computes something else"
 
     def _extend(self, sequence: Sequence) -> None:
-        extend_chain(sequence.block_keys, chain_root(sequence.request.cache_salt), sequence.token_ids)
+        extend_chain(sequence.block_keys, chain_root(sequence.request.cache_salt, self._kv_type), sequence.token_ids)
 
     def _shareable_keys(self, sequence: Sequence) -> list[bytes]:
         """Of its full blocks, but for the last token's: that token has to be computed, to sample the next."""

@@ -17,6 +17,8 @@ class SchedulerLimits:
     """Tokens that a sequence may guess in one step, to have them verified; 0: none are."""
     shares_prefixes: bool = True
     """Sequences that begin alike share the blocks of that."""
+    kv_type: str = "f16"
+    """What blocks are kept in."""
 
     def __post_init__(self) -> None:
         assert self.max_context >= 2, self.max_context

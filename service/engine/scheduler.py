@@ -38,7 +38,7 @@ _rank = attrgetter("rank")
 class Scheduler:
     def __init__(self, pool: BlockPool, limits: SchedulerLimits, eos_ids: Iterable[int] = ()) -> None:
         self._pool = pool
-        self._tables = BlockTables(pool, shares=limits.shares_prefixes)
+        self._tables = BlockTables(pool, shares=limits.shares_prefixes, kv_type=limits.kv_type)
         self._limits = limits
         self._drafting = Drafting(limits)
         self._pace = PrefillPace(limits.inter_token_s)

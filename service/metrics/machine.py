@@ -32,6 +32,7 @@ class MachineFacts:
     """hit, miss, off or failed."""
     weight_bytes: int
     """Packed."""
+    kv_type: str
     kv_bytes: int
     kv_block_tokens: int
     peak_rung: str = ""
@@ -61,6 +62,7 @@ def _families(facts: MachineFacts) -> Iterable[Metric]:
             "cpu": facts.cpu,
             "arch": facts.arch,
             "threads": str(facts.num_threads),
+            "kv_type": facts.kv_type,
         },
     )
     labels = ("op", "kernel", "use", "rung", "peak")

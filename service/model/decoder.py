@@ -156,6 +156,7 @@ class Decoder:
                 q_norm=norms[0],
                 k_norm=norms[1],
                 eps=c.norm_eps,
+                kv_type=parts.kv.layout.kv_type,
             ).add(self._builder)
 
         self._notes.append(note)
@@ -169,7 +170,8 @@ class Decoder:
 
         def note(parts: Parts) -> None:
             kv = parts.kv.layer_address(layer)
-            op = AttentionOp("attention", shape, parts.attention, qkv.rows, kv, attended, parts.workspace)
+            typed = replace(shape, kv=parts.kv.layout.kv_type)
+            op = AttentionOp("attention", typed, parts.attention, qkv.rows, kv, attended, parts.workspace)
             op.add(self._builder, parts.library)
 
         self._notes.append(note)

@@ -1,22 +1,22 @@
 """Memory of keys and values in blocks of 32 tokens. Knows layout and size, not who holds a block.
 
-layer | block | kv head | K transposed f16[head_dim, 32], then V f16[32, head_dim]
+layer | block | kv head | K transposed, then V, as kernels.runtime.kv_types lays them out
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, KVType
 from service.errors import SettingsError
 from service.model.config import ModelConfig
 from service.model.memory import anonymous
 
-ELEMENT_BYTES = 2  # f16
 DEFAULT_SHARE = 4  # of the usable memory, one part in so many
 
 
@@ -28,10 +28,11 @@ class KVLayout:
     num_blocks: int
     num_kv_heads: int
     head_dim: int
+    kv_type: KVType = F16_KV
 
     @property
     def head_bytes(self) -> int:
-        return 2 * BLOCK_TOKENS * self.head_dim * ELEMENT_BYTES
+        return self.kv_type.head_bytes(self.head_dim)
 
     @property
     def block_bytes(self) -> int:
@@ -60,6 +61,7 @@ def make_kv_cache(
     context: int,
     max_batch: int,
     wish_bytes: int | None,
+    kv_type: KVType = F16_KV,
     usable_bytes: int | None = None,
     num_models: int = 1,
 ) -> KVCache:
@@ -70,7 +72,7 @@ def make_kv_cache(
     for a wish that holds no block, and for a context that memory does not hold. Pages exist once they are written.
     `usable_bytes` is for tests.
     """
-    one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim)
+    one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim, kv_type)
     context_blocks = -(-context // BLOCK_TOKENS)
     usable = usable_memory_bytes() if usable_bytes is None else usable_bytes
     if wish_bytes is not None:
@@ -83,10 +85,10 @@ def make_kv_cache(
     else:
         least, affordable = context_blocks, usable // DEFAULT_SHARE // num_models // one.num_bytes
     num_blocks = max(least, min(affordable, max_batch * context_blocks))
-    layout = KVLayout(config.num_layers, num_blocks, config.num_kv_heads, config.head_dim)
+    layout = replace(one, num_blocks=num_blocks)
     if layout.num_bytes > usable:
         raise SettingsError(
             f"a KV cache of {layout.num_bytes} bytes does not fit the {usable} bytes that are free; "
-            f"set ctx or kv_memory to less"
+            f"set ctx or kv_memory to less, or kv_type to q8_0"
         )
     return KVCache(layout, anonymous(layout.num_bytes))

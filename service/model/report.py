@@ -24,13 +24,14 @@ def describe(
         f"threads  {limits.num_threads}",
         f"model    {config.name}: {config.num_layers} layers, embedding {config.embedding}, "
         f"{config.num_heads} heads over {config.num_kv_heads}, packed weights {weights.packed_bytes / MIB:.0f} MiB",
-        f"kv       {layout.num_blocks} blocks of {BLOCK_TOKENS} tokens, up to {layout.num_bytes / MIB:.0f} MiB; "
+        f"kv       {layout.kv_type.name}, {layout.num_blocks} blocks of {BLOCK_TOKENS} tokens, "
+        f"up to {layout.num_bytes / MIB:.0f} MiB; "
         f"context {limits.max_context}{f' of {config.context}' if config.context > limits.max_context else ''}",
     ]
     for name in weights.ops():
         lines += [_matmul_line(name, packed) for packed in weights.of(name)[0]]
-    tile = attention.tile(head_dim)
-    decode = attention.decode_tile(head_dim, config.num_heads // config.num_kv_heads)
+    tile = attention.tile(head_dim, kv=layout.kv_type)
+    decode = attention.decode_tile(head_dim, config.num_heads // config.num_kv_heads, kv=layout.kv_type)
     lines.append(f"op {'attention':<12} prefill {tile.name}, decode {decode.name} ({attention.rung.name})")
     return lines
 

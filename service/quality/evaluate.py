@@ -130,13 +130,13 @@ def _load(path: Path, wishes: Wishes, settings: Settings, opened: ExitStack) -> 
 def _reference(
     wishes: Wishes, windows: Sequence[Window], model: GemmuleModel, settings: Settings, opened: ExitStack
 ) -> Callable[[Window, int, int], F32] | None:
-    """Gives the reference's logits of a window's scored positions, asked for in order."""
+    """Gives the reference's logits of a window's scored positions, asked for in order. Its cache is f32."""
     if wishes.logits is not None:
         reader = opened.enter_context(LogitReader(wishes.logits, windows, model.vocab_size))
         return lambda window, first, count: reader.read(count)
     if wishes.reference is None:
         return None
-    other = _load(wishes.reference, wishes, settings, opened)
+    other = _load(wishes.reference, wishes, settings.model_copy(update={"kv_type": "f32"}), opened)
     if other.tokenizer.vocabulary.tokens != model.tokenizer.vocabulary.tokens:
         raise SettingsError(f"{wishes.reference.name} and {model.name} have different vocabularies")
     held: dict[int, F32] = {}

@@ -80,6 +80,7 @@ class FakeModel:
             load_s={},
             packed_cache="off",
             weight_bytes=0,
+            kv_type="f16",
             kv_bytes=0,
             kv_block_tokens=32,
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 
 from kernels import checksum
@@ -18,6 +19,7 @@ from kernels.jit.folder import cache_folder
 from kernels.ladder import ANY_ARCH, LADDER
 from kernels.peaks.emit import KINDS, compute_loop, read_loop
 from kernels.registry import matmul_variants
+from kernels.runtime.kv_types import F32_KV, Q8_0_KV
 
 ARCH = "aarch64"
 NUM_PROCESSES = 2
@@ -41,6 +43,8 @@ def kernels_of(arch: str) -> Iterator[str]:
                 yield attention.merge(head_dim).emit()
                 for rows in range(1, attention.rows + 1):
                     yield attention.tile(head_dim, rows).emit()
+                for kv, rows in product((Q8_0_KV, F32_KV), {1, 2, 3, attention.rows}):
+                    yield attention.tile(head_dim, rows, kv=kv).emit()
 
 
 def keep(ir: str, arch: str = ARCH) -> int:

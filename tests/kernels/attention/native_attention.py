@@ -14,6 +14,7 @@ from kernels.attention.program import AttentionShape
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
 from kernels.cpu import detect_cpu
 from kernels.jit.library import KernelLibrary
+from kernels.runtime.kv_types import F16_KV, KVType
 
 _SIZE, _POINTER = ctypes.c_int64, ctypes.c_void_p
 ATTENTION = ctypes.CFUNCTYPE(None, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER)
@@ -25,9 +26,9 @@ VARIANTS_HERE = [variant for variant in ATTENTION_VARIANTS if variant.rung.runs_
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The KV cache of one sequence: `blocks` f16[num_blocks, 1, 2, 32 * head_dim], `table` i32."""
+    """The KV cache of one sequence: `blocks` u8[num_blocks, 1, 2, plane_bytes], `table` i32."""
 
-    blocks: npt.NDArray[np.float16]
+    blocks: npt.NDArray[np.uint8]
     table: npt.NDArray[np.int32]
 
 
@@ -47,8 +48,9 @@ class NativeAttention:
         rows: int | None = None,
         window: int | None = None,
         soft_cap: float | None = None,
+        kv: KVType = F16_KV,
     ) -> NativeAttention:
-        tile = variant.tile(head_dim, rows, window, soft_cap)
+        tile = variant.tile(head_dim, rows, window, soft_cap, kv)
         made = cls(tile, variant.merge(head_dim), KernelLibrary())
         made.library.load([(made.tile.name, made.tile.emit), (made.merge.name, made.merge.emit)])
         return made

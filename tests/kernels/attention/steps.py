@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernels.attention.kv_blocks import Bytes, cache_blocks, stored
 from kernels.attention.program import AttentionOp, AttentionShape, AttentionWorkspace
-from kernels.attention.reference import cache_blocks
 from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.runtime.abi import BLOCK_TOKENS, DECODE, MIXED, STEP
@@ -18,35 +18,37 @@ from kernels.runtime.executor import Executor
 from kernels.runtime.program import ProgramBuilder
 
 Floats = npt.NDArray[np.float32]
-Halves = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """q: f32[tokens, heads, head_dim], k, v: f16[tokens, kv_heads, head_dim]; `table`: its blocks of the cache."""
+    """q: f32[tokens, heads, head_dim], k, v: f32[tokens, kv_heads, head_dim], as the cache gives them;
+    `table`: its blocks of the cache.
+    """
 
     q: Floats
-    k: Halves
-    v: Halves
+    k: Floats
+    v: Floats
     table: npt.NDArray[np.int32]
 
     def __len__(self) -> int:
         return int(self.q.shape[0])
 
 
-def conversations(shape: AttentionShape, lengths: Sequence[int], seed: int = 0) -> tuple[list[Conversation], Halves]:
+def conversations(shape: AttentionShape, lengths: Sequence[int], seed: int = 0) -> tuple[list[Conversation], Bytes]:
     """Sequences of these lengths, their blocks scattered over one cache; what nobody wrote is NaN."""
     random = np.random.default_rng(seed)
     num_blocks = [-(-length // BLOCK_TOKENS) for length in lengths]
     order = random.permutation(2 * sum(num_blocks)).astype(np.int32)
-    cache = np.full((order.size, shape.num_kv_heads, 2, BLOCK_TOKENS * shape.head_dim), np.nan, np.float16)
+    plane_bytes = shape.kv.plane_bytes(shape.head_dim)
+    cache = np.full((order.size, shape.num_kv_heads, 2, plane_bytes), 0xFF, np.uint8)  # NaN, whatever it is read as
     made = []
     for length, count in zip(lengths, num_blocks, strict=True):
         q = random.standard_normal((length, shape.num_heads, shape.head_dim)).astype(np.float32)
-        k, v = random.standard_normal((2, length, shape.num_kv_heads, shape.head_dim)).astype(np.float16)
+        k, v = random.standard_normal((2, length, shape.num_kv_heads, shape.head_dim)).astype(np.float32)
         table, order = order[:count], order[count:]
-        cache[table] = cache_blocks(k, v)
-        made.append(Conversation(q, k, v, table))
+        cache[table] = cache_blocks(k, v, shape.kv)
+        made.append(Conversation(q, stored(k, shape.kv), stored(v, shape.kv), table))
     return made, cache
 
 
@@ -66,7 +68,7 @@ class AttentionStep:
         self,
         shape: AttentionShape,
         variant: AttentionVariant,
-        cache: Halves,
+        cache: Bytes,
         library: KernelLibrary,
         num_threads: int,
         max_tokens: int = 1024,

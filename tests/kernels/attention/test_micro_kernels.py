@@ -7,55 +7,58 @@ import numpy.typing as npt
 import pytest
 
 from kernels.attention.emit import PARTIAL_HEAD
-from kernels.attention.reference import attention, attention_error, cache_blocks
+from kernels.attention.kv_blocks import Floats, cache_blocks, stored
+from kernels.attention.reference import attention, attention_error
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
+from kernels.runtime.kv_types import F16_KV, KV_TYPES, KVType
 from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, NativeAttention
 
 EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
 CONTEXTS = (1, 2, 31, 32, 33, 64, 100, 127, 128, 129, 160, 300)
+EVERY_KV_TYPE = pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
 ORACLE = ATTENTION_VARIANTS[-1]
 LIMITED = [(1, None), (20, None), (130, None), (None, 5.0), (60, 1.5)]
 
 
-def keys_and_values(num_tokens: int, head_dim: int, seed: int = 0) -> tuple[npt.NDArray[np.float16], ...]:
+def keys_and_values(num_tokens: int, head_dim: int, kv: KVType = F16_KV, seed: int = 0) -> tuple[Floats, ...]:
+    """As a cache of that type gives them back: storing them again changes nothing."""
     random = np.random.default_rng(seed)
     shape = (num_tokens, 1, head_dim)
-    return tuple(random.standard_normal(shape).astype(np.float16) for _ in range(2))
+    return tuple(stored(random.standard_normal(shape).astype(np.float32), kv) for _ in range(2))
 
 
 def queries(num_rows: int, head_dim: int, seed: int = 1) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((num_rows, head_dim)).astype(np.float32)
 
 
-def scattered(k: npt.NDArray[np.float16], v: npt.NDArray[np.float16]) -> Cache:
+def scattered(k: Floats, v: Floats, kv: KVType = F16_KV) -> Cache:
     """Blocks in a strange order; every other block, and every slot past the last token, holds NaN."""
-    blocks = cache_blocks(k, v)
-    num_blocks, head_dim = blocks.shape[0], k.shape[2]
-    table = np.random.default_rng(2).permutation(2 * num_blocks)[:num_blocks].astype(np.int32)
-    pool = np.full((2 * num_blocks, *blocks.shape[1:]), np.nan, np.float16)
-    pool[table] = blocks
     unused = -k.shape[0] % 32
-    if unused:
-        pool[table[-1], 0, 0].reshape(head_dim, 32)[:, -unused:] = np.nan
-        pool[table[-1], 0, 1].reshape(32, head_dim)[-unused:] = np.nan
+    padded = [np.pad(x, ((0, unused), (0, 0), (0, 0)), constant_values=np.nan) for x in (k, v)]
+    blocks = cache_blocks(padded[0], padded[1], kv)
+    num_blocks = blocks.shape[0]
+    table = np.random.default_rng(2).permutation(2 * num_blocks)[:num_blocks].astype(np.int32)
+    pool = np.full((2 * num_blocks, *blocks.shape[1:]), 0xFF, np.uint8)
+    pool[table] = blocks
     return Cache(pool, table)
 
 
 @EVERY_VARIANT
 @pytest.mark.parametrize("head_dim", [16, 64, 80])
-@pytest.mark.parametrize("num_tokens", CONTEXTS)
-def test_against_numpy(variant: AttentionVariant, head_dim: int, num_tokens: int) -> None:
+@EVERY_KV_TYPE
+def test_against_numpy(variant: AttentionVariant, head_dim: int, kv: KVType) -> None:
     """Every row count from one to past a tile, the last row seeing every token, the others fewer."""
-    k, v = keys_and_values(num_tokens, head_dim)
-    cache, scale = scattered(k, v), head_dim**-0.5
-    native = NativeAttention.load(variant, head_dim)
-    for num_rows in range(1, variant.rows + 2):
-        q = queries(num_rows, head_dim)
-        positions = np.maximum(np.arange(num_tokens - num_rows, num_tokens), 0).astype(np.int32)
-        out = native(q, positions, cache, scale)
-        expected = attention(q[:, None], k, v, positions, scale)[:, 0]
-        error = attention_error(q[:, None], k, v, positions, scale)[:, 0]
-        assert (np.abs(out - expected) <= error).all()
+    native, scale = NativeAttention.load(variant, head_dim, kv=kv), head_dim**-0.5
+    for num_tokens in CONTEXTS:
+        k, v = keys_and_values(num_tokens, head_dim, kv)
+        cache = scattered(k, v, kv)
+        for num_rows in range(1, variant.rows + 2):
+            q = queries(num_rows, head_dim)
+            positions = np.maximum(np.arange(num_tokens - num_rows, num_tokens), 0).astype(np.int32)
+            out = native(q, positions, cache, scale)
+            expected = attention(q[:, None], k, v, positions, scale)[:, 0]
+            error = attention_error(q[:, None], k, v, positions, scale)[:, 0]
+            assert (np.abs(out - expected) <= error).all()
 
 
 @EVERY_VARIANT
@@ -88,17 +91,21 @@ def test_large_scores(variant: AttentionVariant) -> None:
 
 
 @EVERY_VARIANT
-@pytest.mark.parametrize(("window", "soft_cap"), [(None, None), *LIMITED])
-def test_a_row_has_one_result(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
+@pytest.mark.parametrize(
+    ("kv", "window", "soft_cap"), [(F16_KV, *limits) for limits in LIMITED] + [(kv, None, None) for kv in KV_TYPES]
+)
+def test_a_row_has_one_result(
+    variant: AttentionVariant, kv: KVType, window: int | None, soft_cap: float | None
+) -> None:
     """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
     num_tokens, head_dim = 290, 96
-    k, v = keys_and_values(num_tokens, head_dim)
-    cache, scale = scattered(k, v), head_dim**-0.5
+    k, v = keys_and_values(num_tokens, head_dim, kv)
+    cache, scale = scattered(k, v, kv), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
-    whole = NativeAttention.load(ORACLE, head_dim, None, window, soft_cap)(q, positions, cache, scale)
+    whole = NativeAttention.load(ORACLE, head_dim, None, window, soft_cap, kv)(q, positions, cache, scale)
     for rows in {1, min(3, variant.rows), variant.rows}:
-        native = NativeAttention.load(variant, head_dim, rows, window, soft_cap)
+        native = NativeAttention.load(variant, head_dim, rows, window, soft_cap, kv)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
             part = slice(first, first + count)

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from kernels.attention.kv_blocks import Bytes
 from kernels.attention.program import AttentionShape
 from kernels.attention.reference import attention, attention_error
 from kernels.jit.library import KernelLibrary
 from kernels.runtime.abi import DECODE, MIXED, PHASES
+from kernels.runtime.kv_types import F32_KV, Q8_0_KV
 from tests.kernels.attention.native_attention import VARIANTS_HERE
-from tests.kernels.attention.steps import AttentionStep, Chunk, Conversation, Floats, Halves, conversations
+from tests.kernels.attention.steps import AttentionStep, Chunk, Conversation, Floats, conversations
 
 BEST, ORACLE = VARIANTS_HERE[0], VARIANTS_HERE[-1]
 SMOLLM2 = AttentionShape(9, 3, 64, 64**-0.5)
@@ -24,11 +26,14 @@ SHAPES = [
     AttentionShape(14, 2, 96, 0.1),
     AttentionShape(2, 1, 256, 0.0625),
     AttentionShape(4, 2, 16, 0.25, window=40),
+    AttentionShape(9, 3, 64, 64**-0.5, kv=Q8_0_KV),
+    AttentionShape(4, 2, 80, 0.1, window=40, kv=Q8_0_KV),
+    AttentionShape(4, 2, 32, 0.2, kv=F32_KV),
     AttentionShape(4, 1, 256, 0.0625, window=150, soft_cap=2.0),
 ]
 LIMITED = SHAPES[-1]
 EVERY_SHAPE = pytest.mark.parametrize(
-    "shape", SHAPES, ids=lambda s: f"{s.num_heads}q{s.num_kv_heads}kv{s.head_dim}w{s.window}"
+    "shape", SHAPES, ids=lambda s: f"{s.num_heads}q{s.num_kv_heads}kv{s.head_dim}w{s.window}-{s.kv.name}"
 )
 
 
@@ -39,7 +44,7 @@ def library() -> KernelLibrary:
 
 @contextmanager
 def running(
-    library: KernelLibrary, shape: AttentionShape, cache: Halves, num_threads: int = 1, max_context: int = 8192
+    library: KernelLibrary, shape: AttentionShape, cache: Bytes, num_threads: int = 1, max_context: int = 8192
 ) -> Iterator[AttentionStep]:
     step = AttentionStep(shape, BEST, cache, library, num_threads, max_context=max_context)
     with step:

@@ -99,10 +99,10 @@ def data(shape: Shape, num_tokens: int) -> tuple[np.ndarray, np.ndarray, np.ndar
         (Shape(9, 3, 64), 64),
         (Shape(4, 4, 128), 128),
         (Shape(4, 2, 16), 16),
-        (Shape(2, 1, 8), 8),
+        (Shape(2, 1, 16), 8),
         (Shape(3, 1, 64), 32),
         (Shape(2, 2, 80), 80),
-        (Shape(2, 1, 20), 10),
+        (Shape(2, 1, 48), 10),
     ],
 )
 def test_against_the_twin(shape: Shape, rope_dim: int, split: bool, apart: bool) -> None:

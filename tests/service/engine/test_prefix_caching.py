@@ -171,6 +171,9 @@ def test_keys_are_those_of_full_blocks_and_of_all_before(length: int) -> None:
     other: list[bytes] = []
     extend_chain(other, chain_root("salt"), SYSTEM)
     assert not set(other) & set(whole)
+    typed: list[bytes] = []
+    extend_chain(typed, chain_root("", "q8_0"), SYSTEM)
+    assert not set(typed) & set(whole)
     changed: list[bytes] = []
     extend_chain(changed, chain_root(""), (*SYSTEM[:40], 1 << 30, *SYSTEM[41:]))
     assert [own == key for own, key in zip(changed, whole, strict=True)] == [True, False, False]

@@ -15,11 +15,12 @@ def model_of(tiny_gguf_of: Callable[..., Path]) -> Iterator[Callable[..., Gemmul
     """`model_of(threads=2, isa="scalar", weight_type="Q8_0")` -> such a model (arguments: write_tiny_gguf)."""
     loaded: dict[str, GemmuleModel] = {}
 
-    def model_of(threads: int = 1, isa: str | None = None, **arguments: Any) -> GemmuleModel:
+    def model_of(threads: int = 1, isa: str | None = None, kv_type: str = "f16", **arguments: Any) -> GemmuleModel:
         path = tiny_gguf_of(**arguments)
-        key = f"{path} {threads} {isa}"
+        key = f"{path} {threads} {isa} {kv_type}"
         if key not in loaded:
-            loaded[key] = load_model(path, Settings(threads=threads, isa=isa, max_batch=256, max_step_tokens=256))
+            settings = {"threads": threads, "isa": isa, "kv_type": kv_type, "max_batch": 256, "max_step_tokens": 256}
+            loaded[key] = load_model(path, Settings.model_validate(settings))
         return loaded[key]
 
     yield model_of

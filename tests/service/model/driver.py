@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
@@ -61,14 +60,8 @@ def every_position(model: GemmuleModel, token_ids: Sequence[int], block_ids: Seq
     return np.concatenate([step(model, *chunks[at : at + most])[0] for at in range(0, len(chunks), most)])
 
 
-def cached(model: GemmuleModel, tokens: TokenSequence) -> npt.NDArray[np.uint16]:
-    """Keys and values of all the sequence's tokens, as bits -> u16[layers, kv heads, 2, head_dim, T]"""
+def cached(model: GemmuleModel, tokens: TokenSequence) -> npt.NDArray[np.uint8]:
+    """Keys and values of the sequence's blocks, as they lie -> u8[layers, blocks, bytes]"""
     layout = model.kv.layout
-    shape = (layout.num_layers, layout.num_blocks, layout.num_kv_heads, 2, BLOCK_TOKENS * layout.head_dim)
-    blocks = model.kv.data.view(np.uint16).reshape(shape)[:, tokens.block_table]
-    head_dim = layout.head_dim
-    keys = blocks[..., 0, :].reshape(*blocks.shape[:3], head_dim, BLOCK_TOKENS)
-    values = blocks[..., 1, :].reshape(*blocks.shape[:3], BLOCK_TOKENS, head_dim).swapaxes(-1, -2)
-    both = np.stack([keys, values], axis=3)  # layers, blocks, kv heads, 2, head_dim, 32
-    rows = both.transpose(0, 2, 3, 4, 1, 5).reshape(layout.num_layers, layout.num_kv_heads, 2, head_dim, -1)
-    return rows[..., : len(tokens.token_ids)]
+    blocks = model.kv.data.reshape(layout.num_layers, layout.num_blocks, layout.block_bytes)
+    return blocks[:, tokens.block_table]

@@ -33,7 +33,7 @@ class Outcome:
 
     logits: dict[int, npt.NDArray[np.uint32]]
     tokens: dict[int, SampledToken]
-    cache: npt.NDArray[np.uint16]
+    cache: npt.NDArray[np.uint8]
 
     def must_equal(self, whole: Outcome) -> None:
         for position, logits in self.logits.items():
@@ -135,6 +135,15 @@ def test_every_grouping_of_heads(model_of: ModelOf, yardstick: YardstickOf, kv_h
     model, mine = model_of(2, **arguments), watched()
     for steps in (alone(mine, 64), crowd(mine, 31, seed=1), crowd(mine, 1, seed=2)):
         run(model, mine, steps).must_equal(yardstick(**arguments))
+
+
+@pytest.mark.parametrize("kv_type", ["q8_0", "f32"])
+def test_every_type_of_keys_and_values(model_of: ModelOf, yardstick: YardstickOf, kv_type: str) -> None:
+    arguments = {"kv_type": kv_type}
+    model, mine = model_of(2, **arguments), watched()
+    for steps in (alone(mine, 64), crowd(mine, 31, seed=1), crowd(mine, 1, seed=2)):
+        run(model, mine, steps).must_equal(yardstick(**arguments))
+    assert yardstick(**arguments).cache.nbytes != yardstick().cache.nbytes
 
 
 @pytest.mark.parametrize("block_ids", [(0, 1, 2, 3, 4, 5, 6), (63, 62, 61, 60, 59, 58, 57)])

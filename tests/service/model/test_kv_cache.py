@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kernels.runtime.kv_types import F16_KV, F32_KV, Q8_0_KV, KVType
 from service.errors import SettingsError
 from service.gguf.reader import open_gguf
 from service.model.config import ModelConfig, read_config
@@ -39,6 +40,16 @@ def test_it_does_not_shrink_below_one_context(config: ModelConfig) -> None:
     too_little = 8 * block_bytes(config) - 1
     with pytest.raises(SettingsError, match=f"{8 * block_bytes(config)} bytes does not fit the {too_little} bytes"):
         make_kv_cache(config, 256, 16, None, usable_bytes=too_little)
+
+
+@pytest.mark.parametrize(("kv_type", "per_element"), [(Q8_0_KV, 1 + 2 / 32), (F16_KV, 2), (F32_KV, 4)])
+def test_a_budget_holds_as_many_blocks_as_its_type_allows(
+    config: ModelConfig, kv_type: KVType, per_element: float
+) -> None:
+    assert config.head_dim % 32 == 0
+    per_block = int(block_bytes(config) // 2 * per_element)
+    layout = make_kv_cache(config, 4096, 16, 40 * per_block + 1, kv_type).layout
+    assert (layout.num_blocks, layout.num_bytes) == (40, 40 * per_block)
 
 
 def test_a_wish_that_memory_does_not_hold_is_refused(config: ModelConfig) -> None:

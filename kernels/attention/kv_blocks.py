@@ -1,0 +1,69 @@
+"""NumPy twin of the KV cache: blocks of every type from plain arrays, and what they are worth. Knows no attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, KVType
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+MOST_HALF = np.float32(65504)
+
+
+def halves(x: Floats) -> npt.NDArray[np.float16]:
+    """The nearest f16; what is finite stays so, infinities become NaN: the step that made them is to be refused."""
+    saturated = np.clip(x, -MOST_HALF, MOST_HALF)
+    return np.where(np.isfinite(x), saturated, np.nan).astype(np.float16)
+
+
+def quantise(x: Floats) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
+    """f32[..., head_dim] -> int8[..., head_dim], f16[..., groups]; a group with a NaN or an infinity has scale NaN."""
+    head_dim = x.shape[-1]
+    num_groups = -(-head_dim // GROUP)
+    padded = np.zeros((*x.shape[:-1], num_groups * GROUP), np.float32)
+    padded[..., :head_dim] = x
+    groups = padded.reshape(*x.shape[:-1], num_groups, GROUP)
+    finite = np.asarray(np.isfinite(groups).all(axis=-1))
+    groups = np.where(finite[..., None], groups, np.float32(0))
+    most = np.abs(groups).max(axis=-1)
+    scales = np.where(finite, halves(most * np.float32(1 / 127)).astype(np.float32), np.float32(np.nan))
+    inverse = np.divide(np.float32(1), scales, out=np.zeros_like(scales), where=finite & (scales > 0))
+    elements = np.clip(np.rint(groups * inverse[..., None]), -127, 127).astype(np.int8)
+    return elements.reshape(*x.shape[:-1], -1)[..., :head_dim], scales.astype(np.float16)
+
+
+def stored(x: Floats, kv: KVType) -> Floats:
+    """f32[..., head_dim] -> what whoever reads it from a cache of this type gets."""
+    if kv is F32_KV:
+        return x
+    if kv is F16_KV:
+        return halves(x).astype(np.float32)
+    elements, scales = quantise(x)
+    return elements.astype(np.float32) * np.repeat(scales.astype(np.float32), GROUP, axis=-1)[..., : x.shape[-1]]
+
+
+def cache_blocks(k: Floats, v: Floats, kv: KVType = F16_KV) -> Bytes:
+    """k, v: f32[tokens, kv_heads, head_dim] -> u8[blocks, kv_heads, 2, plane_bytes]; slots past the last are 0."""
+    num_tokens, num_kv_heads, head_dim = k.shape
+    num_blocks = -(-num_tokens // BLOCK_TOKENS)
+    both = np.zeros((2, num_blocks * BLOCK_TOKENS, num_kv_heads, head_dim), np.float32)
+    both[0, :num_tokens], both[1, :num_tokens] = k, v
+    # [2, blocks, kv_heads, 32, head_dim]
+    by_head = both.reshape(2, num_blocks, BLOCK_TOKENS, num_kv_heads, head_dim).transpose(0, 1, 3, 2, 4)
+    parts: tuple[npt.NDArray[Any], ...] = (by_head,)
+    if kv.has_scales:
+        parts = quantise(by_head)
+    elif kv is F16_KV:
+        parts = (halves(by_head),)
+    planes = []
+    for index in range(2):
+        pieces = [part[index].swapaxes(-1, -2) if index == 0 else part[index] for part in parts]
+        shape = (num_blocks, num_kv_heads, -1)
+        planes.append(np.concatenate([np.ascontiguousarray(p).reshape(shape).view(np.uint8) for p in pieces], axis=-1))
+    return np.ascontiguousarray(np.stack(planes, axis=2))
