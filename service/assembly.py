@@ -77,6 +77,7 @@ def open_engine(
         inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
         num_drafts=settings.draft_tokens,
         shares_prefixes=settings.prefix_cache,
+        kv_type=settings.kv_type,
     )
     is_only = len(settings.models) == 1
     name = (settings.served_name if is_only else None) or model.name

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.attention.variants import AttentionVariant, select_attention
+from kernels.attention.self_test import sound_attention
+from kernels.attention.variants import AttentionVariant
 from kernels.checksum import Checksum
 from kernels.cpu import CPU, detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
@@ -203,19 +204,20 @@ def load_model(
         memory = WeightMemory(file, model_name(path), cpu.name, keeping, digest, limits.num_threads)
         with watch.stage("pack"):
             weights = decoder.pack(memory)
-        for fault in self_test.faults:
-            log.warning("%s; a lower rung takes its place", fault)
         _check_vocabulary(file, tokenizer, weights)
         kv_type = kv_type_named(settings.kv_type)
         kv = make_kv_cache(
             config, limits.max_context, limits.max_batch, settings.kv_memory, kv_type, num_models=num_models
         )
-        attention = select_attention(rungs)
         try:
             with watch.stage("compile"):
+                sound = sound_attention(rungs, decoder.attention_shapes(kv_type), library)
+                attention, faults = sound.variant, (*self_test.faults, *sound.faults)
                 program = decoder.build(weights, kv, attention, library)
         except KernelsError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
+        for fault in faults:
+            log.warning("%s; a lower rung takes its place", fault)
         executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):
@@ -240,7 +242,7 @@ def load_model(
         chat_template=chat_template,
         library=library,
         file=file,
-        faults=self_test.faults,
+        faults=faults,
         load_s=watch.seconds,
         peaks=peaks,
         packed_cache=memory.outcome,

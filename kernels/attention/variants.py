@@ -12,7 +12,7 @@ A decode gets a tile of its own, as high as the query heads that share a kv head
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from kernels.attention.emit import Tile
@@ -117,12 +117,20 @@ ATTENTION_VARIANTS = (
 )
 
 
-def select_attention(rungs: Iterable[Rung]) -> AttentionVariant:
-    """The best variant for a CPU whose ladder (perhaps capped) is `rungs`."""
+def attention_candidates(
+    rungs: Iterable[Rung], variants: Iterable[AttentionVariant] = ATTENTION_VARIANTS
+) -> Iterator[AttentionVariant]:
+    """Those that a CPU can run whose ladder (perhaps capped) is `rungs`, best first."""
     allowed = list(rungs)
     features = frozenset(feature for rung in allowed for feature in rung.needs)
     archs = {rung.arch for rung in allowed}
-    for variant in ATTENTION_VARIANTS:
+    for variant in variants:
         if variant.rung.arch in archs and variant.rung.needs <= features:
-            return variant
+            yield variant
+
+
+def select_attention(rungs: Iterable[Rung]) -> AttentionVariant:
+    """The best variant for a CPU whose ladder is `rungs`, untested."""
+    for variant in attention_candidates(rungs):
+        return variant
     raise KernelsError("no rung is left for attention: not even scalar")

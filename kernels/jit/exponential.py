@@ -1,7 +1,6 @@
 """e^x for vectors of 16 floats in native functions. numba alone would call the C library once per lane.
 
-The formula of kernels.jit.vector_math, so that both give the same bits: x = n ln 2 + r, |r| <= ln(2) / 2, a minimax
-polynomial of degree 6 for e^r (error 2^-28.9), and n added to the exponent field.
+x = n ln 2 + r, |r| <= ln(2) / 2, the polynomial of kernels.jit.vector_math for e^r, and n added to the exponent field.
 """
 
 import math
@@ -11,17 +10,15 @@ import numpy as np
 
 from kernels.jit.function import inlined
 from kernels.jit.vector import above, as_f32, as_i32, f32x16, fma, i32x16, minimum, select
+from kernels.jit.vector_math import EXP2_TERMS, LEAST_EXPONENT, LOG2_E, ROUND
 
-_ROUND: Final = np.float32(12582912.0)  # 1.5 * 2^23: adding it rounds to an integer, held in the low bits
-_LOG2_E: Final = np.float32(math.log2(math.e))
+_ROUND: Final = np.float32(ROUND)
+_LOG2_E: Final = np.float32(LOG2_E)
 _LN2_HIGH: Final = np.float32(-0.693145751953125)  # 12 bits of ln 2: times an exponent it is exact
 _LN2_LOW: Final = np.float32(-(math.log(2) - 0.693145751953125))
-_C2: Final = np.float32(0.4999999403953552)
-_C3: Final = np.float32(0.16666431725025177)
-_C4: Final = np.float32(0.04166800156235695)
-_C5: Final = np.float32(0.00837415549904108)
-_C6: Final = np.float32(0.0013843653723597527)
-_LEAST: Final = np.float32(-124.0 * math.log(2))
+# e^r is 2^(r log2(e)): the same polynomial, in powers of r. Its linear term is 1 then.
+_, _C2, _C3, _C4, _C5, _C6 = (np.float32(c * LOG2_E**power) for power, c in enumerate(EXP2_TERMS, 1))
+_LEAST: Final = np.float32(LEAST_EXPONENT * math.log(2))
 _MOST: Final = np.float32(127.0 * math.log(2))
 
 

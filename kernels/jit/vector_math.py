@@ -16,13 +16,13 @@ SUM_LANES: Final = 16
 LOG2_E: Final = math.log2(math.e)
 
 # Adding 1.5 x 2^23 leaves the nearest integer in the low bits of the sum, without a rounding instruction.
-_ROUND: Final = 12582912.0
+ROUND: Final = 12582912.0
 # Least exponents of a result: what is smaller becomes 0. Not -126, so that p x (the smallest f16) is a float and never
 # rounds to -0: adding 0 x v to such a sum changes no bit of it.
-_LEAST_EXPONENT: Final = -124.0
+LEAST_EXPONENT: Final = -124.0
 
 # Minimax in relative error with constant term 1: 2^f for |f| <= 1/2, error 2^-28.9.
-_EXP2: Final = (
+EXP2_TERMS: Final = (
     0.6931471824645996, 0.24022647738456726, 0.055503323674201965,
     0.00961843691766262, 0.0013398873852565885, 0.00015353361959569156,
 )  # fmt: skip
@@ -30,13 +30,13 @@ _EXP2: Final = (
 
 def exp2(f: Function, x: Value) -> Value:
     """2^x for x <= 127, within 1 ulp; 0 below 2^-124 and for -inf, NaN for NaN."""
-    magic = f.const(x.type, _ROUND)
+    magic = f.const(x.type, ROUND)
     rounded = x + magic
     fraction = x - (rounded - magic)
-    value = f.const(x.type, _EXP2[-1])
-    for coefficient in (*reversed(_EXP2[:-1]), 1.0):
+    value = f.const(x.type, EXP2_TERMS[-1])
+    for coefficient in (*reversed(EXP2_TERMS[:-1]), 1.0):
         value = f.fma(value, fraction, f.const(x.type, coefficient))
-    small = f.compare("olt", x, f.const(x.type, _LEAST_EXPONENT))
+    small = f.compare("olt", x, f.const(x.type, LEAST_EXPONENT))
     return f.select(small, f.zero(x.type), _scaled(f, value, rounded))
 
 

@@ -67,7 +67,7 @@ class KernelSlot:
 
     A call moves `bytes_per_call + units * bytes_per_unit` bytes and does `operations_per_call +
     units * operations_per_unit` operations (a multiply and an add are two), where `units` is what the op reports: rows
-    of the batch, as a rule.
+    of the batch, as a rule. A call without units had nothing to do: it moves nothing.
     """
 
     op: str
@@ -76,6 +76,13 @@ class KernelSlot:
     bytes_per_unit: int = 0
     operations_per_call: int = 0
     operations_per_unit: int = 0
+
+    def num_bytes(self, calls: int, units: int) -> int:
+        """Of so many calls that had units."""
+        return calls * self.bytes_per_call + units * self.bytes_per_unit
+
+    def num_operations(self, calls: int, units: int) -> int:
+        return calls * self.operations_per_call + units * self.operations_per_unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def summarise(slots: Sequence[KernelSlot], stats: npt.NDArray[np.void], rate: fl
     columns = {
         "calls": lead["calls"],
         "units": lead["units"],
+        "idle": lead["idle_calls"],
         "lead": lead["ticks"],
         "wall": lead["ticks"] + lead["barrier_ticks"],
         "ticks": stats["ticks"].sum(axis=0),
@@ -93,8 +94,8 @@ class _Sum:
         calls, units = row["calls"], row["units"]
         self.calls += calls
         self.units += units
-        self.bytes += calls * slot.bytes_per_call + units * slot.bytes_per_unit
-        self.operations += calls * slot.operations_per_call + units * slot.operations_per_unit
+        self.bytes += slot.num_bytes(calls - row["idle"], units)
+        self.operations += slot.num_operations(calls - row["idle"], units)
         self.ticks += row["ticks"]
         self.barrier += row["barrier"]
         self.wall += row["wall"]

@@ -57,8 +57,8 @@ def nanosecond_scale(rate: float) -> int:
 def histogram_bucket(ticks: int, scale: int) -> int:
     """The bucket of a duration; native."""
     nanoseconds = max(ticks, 0) * scale >> SCALE_SHIFT
-    if nanoseconds < 64:
-        return 0
-    exponent = 63 - count_leading_zeros(nanoseconds)
-    half = nanoseconds >> (exponent - 1) & 1
-    return min(2 * (exponent - FIRST_EDGE_EXPONENT) + half + 1, NUM_BUCKETS - 1)  # type: ignore[no-any-return]
+    # One return: numba has lost a caller's loop over an inlined function with two.
+    exponent = 63 - count_leading_zeros(nanoseconds | 1)
+    half = nanoseconds >> max(exponent - 1, 0) & 1
+    bucket = min(2 * (exponent - FIRST_EDGE_EXPONENT) + half + 1, NUM_BUCKETS - 1)
+    return bucket if nanoseconds >= 64 else 0

@@ -124,8 +124,8 @@ class Tracer:
                         end_s=seconds(end),
                         barrier_end_s=seconds(barrier_end),
                         units=units,
-                        bytes=slot.bytes_per_call + units * slot.bytes_per_unit,
-                        operations=slot.operations_per_call + units * slot.operations_per_unit,
+                        bytes=slot.num_bytes(int(units > 0), units),
+                        operations=slot.num_operations(int(units > 0), units),
                     )
 
     def _slots(self) -> list[tuple[KernelSlot, KernelSlot]]:

@@ -50,9 +50,12 @@ ARRIVED: Final = 256
 GENERATION: Final = 320
 WAITING: Final = 324
 
-# One per (thread, slot, phase); all i64, ticks in units of the tick counter.
+# One per (thread, slot, phase); all i64, ticks in units of the tick counter. idle_calls: those that had no units.
 SLOT_STATS: Final[Record] = np.dtype(
-    [("calls", "i8"), ("ticks", "i8"), ("barrier_ticks", "i8"), ("units", "i8"), ("histogram", "i8", (NUM_BUCKETS,))]
+    [
+        *((name, "i8") for name in ("calls", "ticks", "barrier_ticks", "units", "idle_calls")),
+        ("histogram", "i8", (NUM_BUCKETS,)),
+    ]
 )
 SLOT_STATS_BYTES: Final = SLOT_STATS.itemsize
 NUM_PHASES: Final = len(PHASES)
@@ -78,7 +81,8 @@ SLICE_BYTES: Final = SLICE.itemsize
 _TICKS: Final = 8
 _BARRIER_TICKS: Final = 16
 _UNITS: Final = 24
-_HISTOGRAM: Final = 32
+_IDLE_CALLS: Final = 32
+_HISTOGRAM: Final = 40
 
 _FUTEX_WAIT_PRIVATE: Final = 128
 _FUTEX_WAKE_PRIVATE: Final = 129
@@ -164,6 +168,7 @@ def _walk(team_address: int, index: int) -> None:
             _add(slot + _HISTOGRAM + 8 * histogram_bucket(end - start, team.tick_scale), 1)
             if index == 0:
                 _add(slot + _UNITS, thread.units)
+                _add(slot + _IDLE_CALLS, int(thread.units == 0))
             if slices != 0:
                 taken = record(slices + SLICE_BYTES * op_index, SLICE)
                 taken.start, taken.end, taken.units, taken.variant = start, end, thread.units, variant

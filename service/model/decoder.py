@@ -23,6 +23,7 @@ from kernels.ops.rope_kv import Columns, RopeKvOp
 from kernels.ops.rope_table import RopeTable
 from kernels.ops.sampling import SampleOp
 from kernels.ops.soft_cap import SoftCapOp
+from kernels.runtime.kv_types import KVType
 from kernels.runtime.program import Buffer, Program, ProgramBuilder
 from service.gguf.reader import TensorInfo
 from service.model.config import ModelConfig, StepLimits
@@ -78,6 +79,7 @@ class Decoder:
         self._delta: Product | None = None
         self._delta_norm = 0
         self._embedding: TensorInfo | None = None
+        self._shapes: dict[AttentionShape, None] = {}
         self._shape = AttentionShape(config.num_heads, config.num_kv_heads, config.head_dim, 1.0)
 
     # -- the words
@@ -166,6 +168,7 @@ class Decoder:
     ) -> PlainRows:
         """softmax(scale * q k) v over the cache: over all tokens so far, or the last `window`."""
         shape = replace(self._shape, scale=scale, window=window, soft_cap=soft_cap)
+        self._shapes[shape] = None
         attended, layer = self._buffer("attended", self.config.query_columns), self.layer
 
         def note(parts: Parts) -> None:
@@ -212,6 +215,10 @@ class Decoder:
         assert self._embedding is not None, "nothing was embedded"
         self._tensors.refuse_unused(self.fields.architecture, self.config.num_layers)
         return self._planner.pack(self._embedding, provide)
+
+    def attention_shapes(self, kv_type: KVType) -> tuple[AttentionShape, ...]:
+        """Those that layers differ in."""
+        return tuple(replace(shape, kv=kv_type) for shape in self._shapes)
 
     def build(self, weights: Weights, kv: KVCache, attention: AttentionVariant, library: KernelLibrary) -> Program:
         limits, builder = self._limits, self._builder

@@ -11,7 +11,7 @@ from kernels.attention.kv_blocks import Floats, cache_blocks, stored
 from kernels.attention.reference import attention, attention_error
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
 from kernels.runtime.kv_types import F16_KV, KV_TYPES, KVType
-from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, NativeAttention
+from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, load_attention
 
 EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
 CONTEXTS = (1, 2, 31, 32, 33, 64, 100, 127, 128, 129, 160, 300)
@@ -48,7 +48,7 @@ def scattered(k: Floats, v: Floats, kv: KVType = F16_KV) -> Cache:
 @EVERY_KV_TYPE
 def test_against_numpy(variant: AttentionVariant, head_dim: int, kv: KVType) -> None:
     """Every row count from one to past a tile, the last row seeing every token, the others fewer."""
-    native, scale = NativeAttention.load(variant, head_dim, kv=kv), head_dim**-0.5
+    native, scale = load_attention(variant, head_dim, kv=kv), head_dim**-0.5
     for num_tokens in CONTEXTS:
         k, v = keys_and_values(num_tokens, head_dim, kv)
         cache = scattered(k, v, kv)
@@ -66,7 +66,7 @@ def test_against_numpy(variant: AttentionVariant, head_dim: int, kv: KVType) -> 
 def test_windows_and_soft_caps(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
     """Windows shorter and longer than a range, of which rows of a tile see different parts; caps that bite."""
     head_dim = 32
-    native = NativeAttention.load(variant, head_dim, None, window, soft_cap)
+    native = load_attention(variant, head_dim, None, window, soft_cap)
     for num_tokens in CONTEXTS:
         k, v = keys_and_values(num_tokens, head_dim)
         for num_rows in (1, variant.rows + 1, 70):
@@ -86,7 +86,7 @@ def test_large_scores(variant: AttentionVariant) -> None:
         loud = k.copy()
         loud[winner] *= 40
         q = loud[winner].astype(np.float32)
-        out = NativeAttention.load(variant, 64)(q, np.array([299], np.int32), scattered(loud, v), 1.0)
+        out = load_attention(variant, 64)(q, np.array([299], np.int32), scattered(loud, v), 1.0)
         np.testing.assert_array_equal(out[0], v[winner, 0].astype(np.float32))
 
 
@@ -103,9 +103,9 @@ def test_a_row_has_one_result(
     cache, scale = scattered(k, v, kv), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
-    whole = NativeAttention.load(ORACLE, head_dim, None, window, soft_cap, kv)(q, positions, cache, scale)
+    whole = load_attention(ORACLE, head_dim, None, window, soft_cap, kv)(q, positions, cache, scale)
     for rows in {1, min(3, variant.rows), variant.rows}:
-        native = NativeAttention.load(variant, head_dim, rows, window, soft_cap, kv)
+        native = load_attention(variant, head_dim, rows, window, soft_cap, kv)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
             part = slice(first, first + count)
@@ -116,7 +116,7 @@ def test_a_row_has_one_result(
 def test_a_range_that_nobody_sees(variant: AttentionVariant) -> None:
     """m = -inf, l = 0, o = 0 for rows before the range, whether alone or beside a row that sees it."""
     k, v = keys_and_values(160, 64)
-    native, cache = NativeAttention.load(variant, 64), scattered(k, v)
+    native, cache = load_attention(variant, 64), scattered(k, v)
     for positions in ([5, 100], [127, 128]):
         partials = native.partials(queries(2, 64), np.array(positions, np.int32), cache, 128)
         assert partials[0, 0] == -np.inf
@@ -130,6 +130,6 @@ def test_not_a_number_is_not_hidden(variant: AttentionVariant) -> None:
     k, v = keys_and_values(40, 16)
     q = queries(2, 16)
     q[1, 3] = np.nan
-    out = NativeAttention.load(variant, 16)(q, np.array([39, 39], np.int32), scattered(k, v), 0.25)
+    out = load_attention(variant, 16)(q, np.array([39, 39], np.int32), scattered(k, v), 0.25)
     assert np.isfinite(out[0]).all()
     assert np.isnan(out[1]).all()

@@ -70,6 +70,12 @@ def busy(op_address: int, thread_address: int) -> int:
     return 0
 
 
+@op_function
+def idle(op_address: int, thread_address: int) -> int:
+    """Has nothing to do: reports no units."""
+    return 0
+
+
 def a_step(num_tokens: int = 2, phase: str = "prefill") -> np.ndarray:
     step = np.zeros(1, STEP)
     step["num_tokens"], step["phase"] = num_tokens, PHASES.index(phase)
@@ -232,6 +238,23 @@ def test_stats_add_up(num_threads: int) -> None:
     assert sum(row.histogram) == 12 * num_threads
     assert row.seconds > 0
     assert (row.barrier_seconds > 0) or num_threads == 1
+
+
+def test_a_call_without_units_moves_nothing() -> None:
+    """As the logits of a prefill that samples nothing yet: calls and time are counted, bytes and operations are not."""
+    builder = ProgramBuilder()
+    builder.op(
+        "busy", record=BUSY, run=busy.address, slots=(KernelSlot("busy", "busy", 100, 10, 7, 1),), args={"ticks": 1}
+    )
+    slot = KernelSlot("idle", "idle", 100, 10, 7, 1)
+    builder.op("idle", record=BUSY, run=idle.address, slots=(slot,), args={"ticks": 1})
+    with Executor(builder.build(), 2) as executor:
+        for _ in range(3):
+            run(executor, a_step())
+        rows = {row.kernel: row for row in executor.kernel_stats()}
+    assert (rows["busy"].calls, rows["busy"].bytes, rows["busy"].operations) == (3, 330, 24)
+    assert (rows["idle"].calls, rows["idle"].bytes, rows["idle"].operations) == (3, 0, 0)
+    assert sum(rows["idle"].histogram) == 6
 
 
 def test_times_are_seconds_and_fall_into_their_bucket() -> None:

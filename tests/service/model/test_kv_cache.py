@@ -42,12 +42,12 @@ def test_it_does_not_shrink_below_one_context(config: ModelConfig) -> None:
         make_kv_cache(config, 256, 16, None, usable_bytes=too_little)
 
 
-@pytest.mark.parametrize(("kv_type", "per_element"), [(Q8_0_KV, 1 + 2 / 32), (F16_KV, 2), (F32_KV, 4)])
+@pytest.mark.parametrize(("kv_type", "element_bytes", "scale_bytes"), [(Q8_0_KV, 1, 2), (F16_KV, 2, 0), (F32_KV, 4, 0)])
 def test_a_budget_holds_as_many_blocks_as_its_type_allows(
-    config: ModelConfig, kv_type: KVType, per_element: float
+    config: ModelConfig, kv_type: KVType, element_bytes: int, scale_bytes: int
 ) -> None:
-    assert config.head_dim % 32 == 0
-    per_block = int(block_bytes(config) // 2 * per_element)
+    per_head = config.head_dim * element_bytes + -(-config.head_dim // 32) * scale_bytes
+    per_block = config.num_layers * config.num_kv_heads * 2 * 32 * per_head
     layout = make_kv_cache(config, 4096, 16, 40 * per_block + 1, kv_type).layout
     assert (layout.num_blocks, layout.num_bytes) == (40, 40 * per_block)
 
