@@ -13,7 +13,7 @@ scaled. Between stretches the accumulators rest in dst, in f32 as they are: the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +39,8 @@ PANELS = 2
 LHS = Qsi8d32(TILE_ROWS, BLOCK)
 FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
 SUMS_BYTES = TILE_ROWS * ROW_BYTES
-SCRATCH_BYTES = 20 << 10
+SCRATCH_BYTES = 40 << 10
+FEW_ROWS = 8  # up to here a tile is mostly empty
 STRETCH_STEP = 8  # blocks: whole super-blocks
 HEIGHTS = (4, 8, TILE_ROWS)  # rows that are scaled; a tile's other rows cost nothing more
 SUMS, LEFT, RIGHT = (0, 1), (4, 5), (6, 7)  # tiles, by half of a block
@@ -83,10 +84,11 @@ class RowScalars:
 
 @dataclass(frozen=True, slots=True)
 class AmxGemm:
-    """A matmul micro-kernel of 16 rows x 2 panels."""
+    """A matmul micro-kernel of 16 rows x 2 panels. `few`: writes all columns for m <= FEW_ROWS, without tiles."""
 
     name: MatmulName
     records: Records
+    few: Callable[[Function], None]
     features: str
 
     def emit(self) -> str:
@@ -99,7 +101,7 @@ class _Emission:
         arguments += [("dst_stride", I64), ("lo", F32), ("hi", F32)]
         # As written: LLVM's scheduler would convert and scale all rows before it adds one, and spill half of them.
         f = Function(str(tile.name), arguments, tile.features, attributes=(AS_WRITTEN,))
-        self.f, self.records = f, tile.records
+        self.f, self.records, self.few = f, tile.records, tile.few
         self.num_blocks = f["k"] >> 5
         self.rhs_panel_bytes = self.records.panel_bytes(self.num_blocks)
         self.lhs_panel_bytes = self.num_blocks * LHS.block_bytes
@@ -110,6 +112,15 @@ class _Emission:
         self.sums = f.stack(DEPTH * self.sums_bytes)
 
     def text(self) -> str:
+        f = self.f
+        with f.when(f.compare("sle", f["m"], FEW_ROWS)):
+            self.few(f)
+        with f.when(f.compare("sgt", f["m"], FEW_ROWS)):
+            self._tiles()
+        f.ret()
+        return f.text()
+
+    def _tiles(self) -> None:
         f = self.f
         emit_tile_shapes(f, self.records)
         with f.loop(0, f["n"], PANELS * COLUMNS) as n0:
@@ -124,8 +135,6 @@ class _Emission:
                 with f.loop(0, f["m"], TILE_ROWS) as m0, f.loop(0, panels) as p:
                     self._rows(m0, n0 + p * COLUMNS, p, start, count)
         release(f)
-        f.ret()
-        return f.text()
 
     def _record(self, panel: Value, index: Value | int) -> Value:
         at = panel * self.stretch + index

@@ -188,7 +188,7 @@ class LaneEmission:
         bias = isa.spread(f, I32, block, lhs.scalars_bytes, count) if rhs.needs_bias else [None] * count
         sums = [[self._start(b) for _ in columns] for b in bias]
         for g in range(GROUPS):
-            lhs_group = isa.spread(f, I32, block, lhs.group_offset(g), count)
+            lhs_group = self._words(block, g, count)
             for r in range(count):
                 for c, column in enumerate(columns):
                     sums[r][c] = isa.dot(f, rhs.code, sums[r][c], column.groups[g], lhs_group[r])
@@ -199,6 +199,13 @@ class LaneEmission:
                 if column.minimum is not None:
                     value = f.fma(column.minimum, dsum[r], value)
                 acc[r][c].set(value)
+
+    def _words(self, block: Value, word: int, count: int) -> list[Value]:
+        """Four elements of each row, in every lane."""
+        f, lhs, isa = self.f, self.tile.lhs, self.isa
+        if lhs.kr == 4:  # those of all rows side by side
+            return isa.spread(f, I32, block, lhs.group_offset(word), count)
+        return [isa.spread(f, I32, block, lhs.word_offset(row, word), 1)[0] for row in range(count)]
 
     def _start(self, bias: Value | None) -> Value:
         if self.starts:

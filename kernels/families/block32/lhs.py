@@ -58,6 +58,11 @@ class Qsi8d32:
         """Where the kr-wide group of the panel's rows begins in a block."""
         return self.quants_offset + group * self.mr * self.kr
 
+    def word_offset(self, row: int, word: int) -> int:
+        """Where a row's elements 4 x word to 4 x word + 3 begin in a block, for kr >= 4."""
+        group, rest = divmod(4 * word, self.kr)
+        return self.group_offset(group) + row * self.kr + rest
+
     def panel_bytes(self, k: int) -> int:
         return k // BLOCK * self.block_bytes
 

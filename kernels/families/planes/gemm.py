@@ -23,6 +23,11 @@ def emit_gemm(tile: PlaneTile) -> str:
     return _Gemm(tile, tile.function()).text()
 
 
+def emit_columns(tile: PlaneTile, f: Function) -> None:
+    """All columns of a function that is being written."""
+    _Gemm(tile, f).all_columns()
+
+
 class _Gemm(Emission):
     def __init__(self, tile: PlaneTile, f: Function) -> None:
         super().__init__(tile, f)

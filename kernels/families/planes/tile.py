@@ -10,6 +10,7 @@ from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.verbs import SUB16, Entry, Verbs, floats
 from kernels.jit.ir import F32, I32, I64, PTR, Function, Value, Variable
 from kernels.naming import MatmulName
+from kernels.quant.fields import BLOCK
 
 ARGUMENTS = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I64)]
 D, BIAS, DSUM, SUMS = 0, 1, 2, 3  # scalar fields of the LHS
@@ -48,6 +49,11 @@ class Emission:
         self.needs_dsum = tile.rhs.code.has_min and not has_sub16
 
     def text(self) -> str:
+        self.all_columns()
+        self.f.ret()
+        return self.f.text()
+
+    def all_columns(self) -> None:
         f, nr = self.f, self.rhs.nr
         panel, n = f.variable(f["rhs"]), f.variable(f.const(I64, 0))
         width = nr * self.tile.panels
@@ -59,8 +65,6 @@ class Emission:
         with f.loop(n.get(), f["n"], nr) as n0:
             self.columns(n0, panel.get(), 1)
             panel.set(f.offset(panel.get(), self.rhs_panel_bytes))
-        f.ret()
-        return f.text()
 
     def columns(self, n0: Value, panel: Value, panels: int) -> None:
         raise NotImplementedError
@@ -79,8 +83,12 @@ class Emission:
         ]
 
     def operands(self, panels: Sequence[Value], rows: int, group: int) -> list[Value]:
-        offset = self.lhs.group_offset(group)
-        return [v for p, count in self._units(panels, rows) for v in self.verbs.operands(self.f, p, offset, count)]
+        f, lhs, units = self.f, self.lhs, self._units(panels, rows)
+        if lhs.kr == BLOCK:  # a row's elements side by side
+            offsets = [lhs.word_offset(row, group) for row in range(lhs.mr)]
+            return [v for p, count in units for at in offsets[:count] for v in self.verbs.operands(f, p, at, 1)]
+        offset = lhs.group_offset(group)
+        return [v for p, count in units for v in self.verbs.operands(f, p, offset, count)]
 
     def _units(self, panels: Sequence[Value], rows: int) -> list[tuple[Value, int]]:
         """Each panel's address and how many units of the tile it holds."""
