@@ -22,7 +22,7 @@ from service.assembly import SWITCH_INTERVAL_S, LoadedModel, Traces, open_engine
 from service.engine.client import EngineClient
 from service.generate.serving import Serving
 from service.http.application import create_app
-from service.http.server import allow_sockets, answering, listen, url_of
+from service.http.server import allow_sockets, answering, listen, new_event_loop, url_of
 from service.metrics.service_metrics import ServiceMetrics
 from service.settings import Settings
 from service.tracing.request_traces import request_traces_to
@@ -56,7 +56,8 @@ def serve(settings: Settings) -> int:
 
         return load_models(settings)
 
-    return asyncio.run(Service(settings, load).run())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(Service(settings, load).run())
 
 
 class Service:

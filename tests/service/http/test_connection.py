@@ -1,0 +1,126 @@
+"""Both kinds of connection keep their bounds: how many there are, how long a head is and may take."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from service.http.connection import HEAD_S, BoundedConnection, HeadTimer, connection_type
+from service.http.server import answering, listen, new_event_loop
+from tests.service.fakes import FakeRunner
+from tests.service.http.api import api
+
+KINDS = list(dict.fromkeys((BoundedConnection, connection_type())))
+GET = b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n"
+
+pytestmark = pytest.mark.parametrize("kind", KINDS)
+
+
+@asynccontextmanager
+async def listening(kind: type[asyncio.Protocol], max_connections: int = 100) -> AsyncIterator[tuple[str, int]]:
+    async with api(FakeRunner()) as inner:
+        transport = inner._transport
+        assert isinstance(transport, httpx.ASGITransport)
+        listener = listen("127.0.0.1", 0)
+        address = listener.getsockname()[:2]
+        faces: Any = answering(
+            transport.app, listener, keep_alive_s=5, max_connections=max_connections, connection=kind
+        )
+        async with faces:
+            yield address
+
+
+async def response(reader: asyncio.StreamReader) -> bytes:
+    """The status line; head and body are read."""
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length.split(b":")[1]))
+    return head.split(b"\r\n")[0]
+
+
+async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Headers without end, until an answer or the end of the connection."""
+    for number in range(100):
+        writer.write(b"x-%d: " % number + b"a" * 4096 + b"\r\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert b" 400 " in await response(reader)
+    await reader.readexactly(1)
+
+
+async def test_requests_follow_each_other_on_a_connection(kind: type[asyncio.Protocol]) -> None:
+    async with listening(kind) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET)
+        assert b" 200 " in await response(reader)
+        writer.write(GET[:10])
+        await asyncio.sleep(0.05)
+        writer.write(GET[10:] + GET)  # the rest of one and, without waiting, another
+        assert b" 200 " in await response(reader)
+        assert b" 200 " in await response(reader)
+        writer.close()
+
+
+async def test_an_endless_head_is_refused(kind: type[asyncio.Protocol]) -> None:
+    async with listening(kind) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n")
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await pour(reader, writer)
+        writer.close()
+
+
+async def test_one_connection_too_many_is_dropped(kind: type[asyncio.Protocol]) -> None:
+    async with listening(kind, max_connections=2) as address:
+        pairs = [await asyncio.open_connection(*address) for _ in range(2)]
+        for reader, writer in pairs:
+            writer.write(GET)
+            assert b" 200 " in await response(reader)
+        reader, extra = await asyncio.open_connection(*address)
+        extra.write(GET)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        for writer in (extra, *(writer for _, writer in pairs)):
+            writer.close()
+
+
+async def test_a_head_has_so_long_and_no_longer(kind: type[asyncio.Protocol]) -> None:
+    class Transport:
+        closed = False
+
+        def is_closing(self) -> bool:
+            return self.closed
+
+        def close(self) -> None:
+            self.closed = True
+
+    class Loop:
+        def call_later(self, seconds: float, call: Any) -> asyncio.TimerHandle:
+            assert seconds == HEAD_S
+            calls.append(call)
+            return asyncio.get_running_loop().call_later(3600, lambda: None)
+
+    calls: list[Any] = []
+    transport: Any = Transport()
+    loop: Any = Loop()
+    timer = HeadTimer(loop, transport)
+    timer.start()
+    timer.start()
+    assert len(calls) == 1
+    timer.stop()
+    timer.start()
+    calls[-1]()
+    assert transport.closed
+    timer.start()
+    assert len(calls) == 2
+
+
+def test_there_is_an_event_loop(kind: type[asyncio.Protocol]) -> None:
+    loop = new_event_loop()
+    try:
+        assert loop.run_until_complete(asyncio.sleep(0, kind)) is kind
+    finally:
+        loop.close()
