@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 
+from kernels.cpu.caches import second_level_bytes
 from kernels.families.variant import MatmulVariant
 from kernels.jit.function import intrinsic, op_function
 from kernels.jit.library import KernelLibrary
@@ -46,7 +47,7 @@ MATMUL: Final = op_record(
     ]
 )
 CHUNKS_PER_THREAD = 4  # so that the last chunk of a slow core is at most a few per cent of the op
-LHS_CHUNK_BYTES = 128 << 10  # rows of LHS that stay in a core's L2 while the panels of the RHS pass by
+LHS_SHARE_OF_L2 = 4  # rows of LHS that stay in a quarter of a core's L2 while the panels of the RHS pass by
 MIN_CHUNK_ROWS = 48  # even if they do not: fewer read and unpack the RHS too often (k = 8192, Zen 3: 152 -> 175 Gop/s)
 
 nb: Final[Any] = numba.core.types
@@ -121,6 +122,7 @@ class MatmulOp:
         library.load([(str(variant.name), variant.emit) for variant in (gemm, gemv)])
         row_step = _least_multiple(gemm.name.m_step, gemm.lhs.mr)
         row_bytes = gemm.lhs.panel_bytes(self.k) // gemm.lhs.mr
+        chunk_bytes = second_level_bytes() // LHS_SHARE_OF_L2
         args: dict[str, int | float | Buffer] = {
             "lhs": self.lhs,
             "rhs": int(self.rhs.ctypes.data),
@@ -135,7 +137,7 @@ class MatmulOp:
             "lhs_panel_bytes": gemm.lhs.panel_bytes(self.k),
             "nr": gemm.rhs.nr,
             "rhs_panel_bytes": gemm.rhs.panel_bytes(self.k),
-            "row_chunk": max(-(-MIN_CHUNK_ROWS // row_step), LHS_CHUNK_BYTES // row_bytes // row_step) * row_step,
+            "row_chunk": max(-(-MIN_CHUNK_ROWS // row_step), chunk_bytes // row_bytes // row_step) * row_step,
             "column_chunk": _column_chunk(self.n, num_threads, gemm),
             "gemv_chunk": _column_chunk(self.n, num_threads, gemv),
         }

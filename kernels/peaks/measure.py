@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from kernels.cpu.caches import last_level_bytes
 from kernels.jit.call import call_kernel
 from kernels.jit.function import op_function
 from kernels.jit.library import KernelLibrary
@@ -28,7 +28,6 @@ COMPUTE_TURNS: Final = 100_000  # of each thread: a millisecond or two
 READ_CHUNK_BYTES: Final = 256 << 10
 LEAST_READ_BYTES: Final = 32 << 20
 MOST_READ_BYTES: Final = 256 << 20
-DEFAULT_CACHE_BYTES: Final = 32 << 20
 NUM_RUNS: Final = 4
 
 PEAK: Final = op_record(
@@ -99,20 +98,3 @@ def _best_s(library: KernelLibrary, loop: PeakLoop, num_threads: int, data: int,
             executor.run(int(step.ctypes.data))
             taken.append(executor.times().wall_s - before_s)
     return min(taken)
-
-
-def last_level_bytes(root: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Of the largest cache that core 0 sees."""
-    sizes = [_bytes_of(path) for path in root.glob("cpu0/cache/index*/size")]
-    return max(sizes, default=0) or DEFAULT_CACHE_BYTES
-
-
-def _bytes_of(path: Path) -> int:
-    """ "32768K" -> 33554432; 0 where it cannot be told."""
-    try:
-        text = path.read_text().strip()
-    except OSError:
-        return 0
-    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    return int(number) * unit if number.isdecimal() else 0

@@ -1,7 +1,5 @@
 """The roofs: every rung's loops compile, run where the CPU has them, and are not optimised away."""
 
-from pathlib import Path
-
 import pytest
 
 from kernels.cpu import detect_cpu
@@ -9,7 +7,7 @@ from kernels.jit.build import compile_apart
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import AMX_INT8, AVX2, LADDER, NEON_DOTPROD, NEON_I8MM, SME2, SVE_I8MM, Rung, rungs_for
 from kernels.peaks.emit import ACCUMULATORS, F32_FMA, INT8, compute_loop, read_loop
-from kernels.peaks.measure import DEFAULT_CACHE_BYTES, READ_CHUNK_BYTES, last_level_bytes, measure_peaks
+from kernels.peaks.measure import READ_CHUNK_BYTES, measure_peaks
 
 
 @pytest.mark.parametrize("rung", rungs_for(detect_cpu()), ids=lambda rung: rung.name)
@@ -61,12 +59,3 @@ def test_tile_products_fill_four_tiles() -> None:
 def test_every_rung_reads(rung: Rung) -> None:
     assembly = compile_apart(read_loop(rung).text, rung.arch or "x86_64", emit="assembly").decode()
     assert f"peak_read_{rung.name}:" in assembly
-
-
-def test_the_largest_cache(tmp_path: Path) -> None:
-    assert last_level_bytes(tmp_path) == DEFAULT_CACHE_BYTES
-    for index, size in enumerate(("64K\n", "1M\n", "what\n")):
-        folder = tmp_path / "cpu0/cache" / f"index{index}"
-        folder.mkdir(parents=True)
-        (folder / "size").write_text(size)
-    assert last_level_bytes(tmp_path) == 1 << 20
