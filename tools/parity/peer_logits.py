@@ -56,7 +56,9 @@ class SavedLogits:
 def save_logits(
     model: Path, text: Path, out: Path, *, context: int, windows: int, threads: int, step: int
 ) -> SavedLogits:
-    """`step`: tokens that llama.cpp computes at a time; 1 is a decode."""
+    """`step`: tokens that llama.cpp computes at a time; 1 is a decode. Its weights are not repacked: the products are
+    those of its row formats, on every CPU.
+    """
     command = [
         str(programs(("llama-perplexity",)) / "llama-perplexity"),
         "-m",
@@ -66,7 +68,7 @@ def save_logits(
         "-c",
         str(context),
     ]
-    command += ["-b", str(context), "-ub", str(step), "-t", str(threads), "--chunks", str(windows)]
+    command += ["-b", str(context), "-ub", str(step), "-t", str(threads), "--chunks", str(windows), "--no-repack"]
     done = subprocess.run(
         [*command, "--kl-divergence-base", str(out)],
         capture_output=True,
