@@ -34,8 +34,11 @@ def server(tiny_gguf_of: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(params=["light", "dark"])
-def page(request: pytest.FixtureRequest, browser: Browser, server: Server) -> Iterator[Page]:
-    """At the end nothing has been asked of another host, and nothing been refused by the policy."""
+def page(request: pytest.FixtureRequest, browser: Browser, server: Server, tmp_path: Path) -> Iterator[Page]:
+    """At the end nothing has been asked of another host, and nothing been refused by the policy.
+
+    A picture of it is left in pytest's folder (--basetemp says where), to be looked at.
+    """
     opened = browser.new_page(color_scheme=request.param, viewport={"width": 1280, "height": 900})
     opened.set_default_timeout(1000 * LIMIT_S)
     complaints: list[str] = []
@@ -45,6 +48,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, server: Server) -> It
     opened.on("request", lambda sent: asked.append(sent.url))
     opened.goto(server.url)
     yield opened
+    opened.screenshot(path=tmp_path / f"{request.param}.png", full_page=True)
     opened.close()
     assert not complaints
     assert not [url for url in asked if not url.startswith((server.url, "data:"))]

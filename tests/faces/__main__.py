@@ -71,7 +71,7 @@ def main() -> int:
     parser.add_argument("study", choices=studies)
     parser.add_argument("--model", default=DEMO, help=f"default: {DEMO}, but a tiny random one to fuzz")
     parser.add_argument(
-        "--cases", type=int, default=300, help="of each kind on each route that generates (default: 300)"
+        "--cases", type=int, default=220, help="of each kind on each route that generates (default: 220)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the generated requests")
     parser.add_argument("--concurrency", type=int, default=16, help="schemas asked for at once (default: 16)")
