@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
+from collections.abc import Callable
 
 from service.engine.blocks import blocks_for
 from service.engine.constraint import TokenConstraint
@@ -42,7 +42,8 @@ def decode(model: GemmuleModel, sequence: Sequence) -> SampledToken:
 
 
 class Decoding:
-    def __init__(self, model: GemmuleModel) -> None:
+    def __init__(self, model: GemmuleModel, clock: Callable[[], float]) -> None:
+        self._clock = clock
         draw = random.Random(0)
         tokens = tuple(draw.randrange(model.vocab_size) for _ in range(CONTEXT + SPAN))
         self._model = model
@@ -55,6 +56,6 @@ class Decoding:
         position = CONTEXT + self._num_steps // 2 % SPAN
         self._num_steps += 1
         plan = StepPlan((Chunk(self._sequence, position, 1, samples=True),))
-        begun_s = time.perf_counter()
+        begun_s = self._clock()
         self._model.runner.run(plan)
-        return time.perf_counter() - begun_s
+        return self._clock() - begun_s

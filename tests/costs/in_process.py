@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from service.engine.blocks import blocks_for
 from service.engine.request import SamplingParams
@@ -16,14 +15,16 @@ from tests.costs.decoding import Decoding, decode, prefill, sequence_of
 from tests.costs.pairs import Cost, cost_of, measure_pairs
 from tests.service.structured.schemas import NUM_SCHEMAS, schema_of
 
+Clock = Callable[[], float]
+
 BLOCK_STEPS = 16
 """Traced steps in a row: a trace is begun and ended around them, outside of what is timed."""
 TOKENS_A_SCHEMA = 60
 
 
-def ticks(model: GemmuleModel, num_pairs: int) -> Cost:
+def ticks(model: GemmuleModel, num_pairs: int, clock: Clock) -> Cost:
     """Steps that are timed and counted, over steps that are not."""
-    decoding = Decoding(model)
+    decoding = Decoding(model, clock)
 
     def counted(wanted: bool) -> float:
         model.executor.count(wanted)
@@ -37,9 +38,9 @@ def ticks(model: GemmuleModel, num_pairs: int) -> Cost:
         model.executor.count(True)
 
 
-def traces(model: GemmuleModel, num_pairs: int) -> Cost:
+def traces(model: GemmuleModel, num_pairs: int, clock: Clock) -> Cost:
     """Steps with a trace under way, over steps without."""
-    decoding = Decoding(model)
+    decoding = Decoding(model, clock)
     tracer = model.tracer()
     pairs: list[tuple[float, float]] = []
     while len(pairs) < num_pairs:
@@ -52,7 +53,7 @@ def traces(model: GemmuleModel, num_pairs: int) -> Cost:
     return cost_of(pairs)
 
 
-def masks(model: GemmuleModel, num_pairs: int) -> Cost:
+def masks(model: GemmuleModel, num_pairs: int, clock: Clock) -> Cost:
     """Tokens that follow a JSON schema, over the same tokens drawn freely: mask, two native calls instead of one, and
     what the grammar does with the token. Compiling it is not a token's cost."""
     grammars = Grammars(model.tokenizer)
@@ -60,13 +61,15 @@ def masks(model: GemmuleModel, num_pairs: int) -> Cost:
     for index in range(NUM_SCHEMAS):
         constraint = grammars.constraint(OutputFormat.json_schema(schema_of(index)))
         room = min(TOKENS_A_SCHEMA, num_pairs - len(pairs))
-        pairs += _tokens(model, constraint, index, room)
+        pairs += _tokens(model, constraint, index, room, clock)
         if len(pairs) == num_pairs:
             break
     return cost_of(pairs)
 
 
-def _tokens(model: GemmuleModel, constraint: GrammarConstraint, index: int, most: int) -> Iterator[tuple[float, float]]:
+def _tokens(
+    model: GemmuleModel, constraint: GrammarConstraint, index: int, most: int, clock: Clock
+) -> Iterator[tuple[float, float]]:
     prompt = tuple(model.tokenizer.encode(f"Example {index} of such an object, as JSON:\n"))
     sampling = SamplingParams(temperature=0.0)
     num_blocks = blocks_for(len(prompt) + TOKENS_A_SCHEMA + 1)
@@ -75,13 +78,13 @@ def _tokens(model: GemmuleModel, constraint: GrammarConstraint, index: int, most
     for number in range(most):
         # Both write the same keys and values to the same places.
         if number % 2:
-            plain_s = _plain(model, free)
-        begun_s = time.perf_counter()
+            plain_s = _plain(model, free, clock)
+        begun_s = clock()
         token = decode(model, bound)
         constraint.accept(token.id)
-        bound_s = time.perf_counter() - begun_s
+        bound_s = clock() - begun_s
         if not number % 2:
-            plain_s = _plain(model, free)
+            plain_s = _plain(model, free, clock)
         yield bound_s, plain_s
         if constraint.is_finished:
             return
@@ -89,7 +92,7 @@ def _tokens(model: GemmuleModel, constraint: GrammarConstraint, index: int, most
             sequence.token_ids.append(token.id)
 
 
-def _plain(model: GemmuleModel, sequence: Sequence) -> float:
-    begun_s = time.perf_counter()
+def _plain(model: GemmuleModel, sequence: Sequence, clock: Clock) -> float:
+    begun_s = clock()
     decode(model, sequence)
-    return time.perf_counter() - begun_s
+    return clock() - begun_s
