@@ -71,9 +71,14 @@ class Tile:
         return self.vectors(self.rows, BLOCK_TOKENS) * self.isa.lanes
 
     def vectors(self, rows: int, columns: int) -> int:
-        """How many vectors wide a tile of `rows` is when `columns` elements are to be covered."""
-        wide = 1
-        while 2 * wide * rows <= self.isa.accumulators and 2 * wide * self.isa.lanes <= columns:
+        """How many vectors wide a tile of `rows` is when `columns` elements are to be covered.
+
+        Scales wait in registers too, one for a vector; two fit beside the sums.
+        """
+        wide, held = 1, 1 if self.kv.has_scales else 0
+        while 2 * wide * self.isa.lanes <= columns:
+            if 2 * wide * (rows + held) - 2 * held > self.isa.accumulators:
+                break
             wide *= 2
         return wide
 

@@ -11,22 +11,30 @@ import pytest
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
 from kernels.jit.build import compile_apart
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, Q8_0_KV, KVType
 
 # An emulated LLVM would write the same text, in minutes.
 pytestmark = pytest.mark.skipif("QEMU_CPU" in os.environ, reason="assembly is read on the machine itself")
 
 HEAD_DIM = 64
 FMA = {"avx512": r"\tvfmadd\d+ps\t.*%zmm", "avx2": r"\tvfmadd\d+ps\t.*%ymm", "neon": r"\tfmla\tv\d+\.4s"}
-WIDEN = {"avx512": r"\tvcvtph2ps\t.*%zmm", "avx2": r"\tvcvtph2ps\t.*%ymm", "neon": r"\tfcvtl2?\t"}
+WIDEN = {
+    F16_KV: {"avx512": r"\tvcvtph2ps\t.*%zmm", "avx2": r"\tvcvtph2ps\t.*%ymm", "neon": r"\tfcvtl2?\t"},
+    Q8_0_KV: {"avx512": r"\tvcvtdq2ps\t.*%zmm", "avx2": r"\tvcvtdq2ps\t.*%ymm", "neon": r"\tscvtf\t"},
+}
 VECTOR_SPILL = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tvmov\w+\t.*\(%rsp.*%[xyz]mm|\t(st|ld)[rp]\tq\d+.*\[sp"
+VECTOR_STORE = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tst[rp]\tq\d+.*\[sp"
 VECTOR_VARIANTS = [variant for variant in ATTENTION_VARIANTS if variant.isa.engine != "scalar"]
+EVERY_KV_TYPE = pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
 EVERY_VARIANT = pytest.mark.parametrize("variant", VECTOR_VARIANTS, ids=lambda variant: variant.isa.engine)
 
 
 @cache
-def loops(variant: AttentionVariant, window: int | None = None, soft_cap: float | None = None) -> list[str]:
+def loops(
+    variant: AttentionVariant, window: int | None = None, soft_cap: float | None = None, kv: KVType = F16_KV
+) -> list[str]:
     """The basic blocks that branch to themselves and prefetch: scores and output, not the softmax."""
-    tile = variant.tile(HEAD_DIM, None, window, soft_cap)
+    tile = variant.tile(HEAD_DIM, None, window, soft_cap, kv)
     assembly = compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode()
     # Up to the first branch back to the label: what follows is no longer the loop.
     found = re.finditer(r"(?m)^(\.LBB\w+):\n(?:(?!\.LBB).*\n)*?\t(?:j|b\.)\w+\t\1$", assembly)
@@ -34,22 +42,31 @@ def loops(variant: AttentionVariant, window: int | None = None, soft_cap: float 
 
 
 @EVERY_VARIANT
-def test_products_of_every_height(variant: AttentionVariant) -> None:
-    """Whole tiles and those of the last rows: a multiply-add per accumulator, halves widened once for all rows."""
+@EVERY_KV_TYPE
+def test_products_of_every_height(variant: AttentionVariant, kv: KVType) -> None:
+    """Whole tiles and those of the last rows: a multiply-add per accumulator, elements widened once for all rows."""
     engine, depth = variant.isa.engine, variant.isa.spread
-    counts = [tuple(len(re.findall(verb[engine], loop)) for verb in (FMA, WIDEN)) for loop in loops(variant)]
-    for rows in variant.tile(HEAD_DIM).heights:
+    verbs = [FMA[engine]] if kv is F32_KV else [FMA[engine], WIDEN[kv][engine]]
+    counts = [tuple(len(re.findall(verb, loop)) for verb in verbs) for loop in loops(variant, kv=kv)]
+    tile = variant.tile(HEAD_DIM, kv=kv)
+    for rows in tile.heights:
         for columns in (BLOCK_TOKENS, HEAD_DIM):
-            vectors = variant.tile(HEAD_DIM).vectors(rows, columns)
-            assert (rows * vectors * depth, vectors * depth) in counts
+            vectors = tile.vectors(rows, columns)
+            assert (rows * vectors * depth, vectors * depth)[: len(verbs)] in counts
 
 
 @EVERY_VARIANT
+@EVERY_KV_TYPE
 @pytest.mark.parametrize(("window", "soft_cap"), [(None, None), (512, 50.0)])
-def test_products_stay_in_registers(variant: AttentionVariant, window: int | None, soft_cap: float | None) -> None:
-    assert len(loops(variant, window, soft_cap)) == len(loops(variant))
-    for loop in loops(variant, window, soft_cap):
-        assert not re.search(VECTOR_SPILL, loop), loop
+def test_products_stay_in_registers(
+    variant: AttentionVariant, kv: KVType, window: int | None, soft_cap: float | None
+) -> None:
+    """Sums stay. Scales of q8_0, which no turn of a loop changes, may be read from the stack."""
+    found = loops(variant, window, soft_cap, kv)
+    spill = VECTOR_STORE if kv is Q8_0_KV else VECTOR_SPILL
+    assert len(found) == len(loops(variant, kv=kv))
+    for loop in found:
+        assert not re.search(spill, loop), loop
         assert not re.search(r"\t(callq?|bl)\t", loop), loop
 
 
