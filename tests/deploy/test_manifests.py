@@ -7,11 +7,13 @@ import warnings
 from typing import Any
 
 import pytest
+import yaml
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import kubernetes_validate
 
+from service.cluster.options import Options
 from service.settings import ENV_PREFIX, Settings, load_settings
 from tests.deploy.manifests import DEPLOY, KUBERNETES, ROOT, documents, manifests, only, pod_containers
 
@@ -146,6 +148,20 @@ def test_systemd_understands_the_unit(tmp_path: Any) -> None:
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     said = [line for line in done.stderr.splitlines() if unit.name in line or "gemmule@" in line]
     assert all("is not executable" in line for line in said), done.stderr
+
+
+def test_ray_is_asked_for_what_there_is() -> None:
+    (serve,) = documents(DEPLOY / "ray" / "serve.yaml")
+    (service,) = documents(DEPLOY / "ray" / "rayservice.yaml")
+    for described in (serve, yaml.safe_load(service["spec"]["serveConfigV2"])):
+        (application,) = described["applications"]
+        module, _, name = application["import_path"].partition(":")
+        assert f"def {name}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+        options = Options.model_validate(application["args"])
+        load_settings({}, {f"{ENV_PREFIX}{key.upper()}": str(value) for key, value in options.settings.items()})
+    group = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]
+    assert int(group["rayStartParams"]["num-cpus"]) == options.threads, "a replica a node"
+    assert group["maxReplicas"] >= options.max_replicas
 
 
 def test_compose_mounts_what_is_there() -> None:

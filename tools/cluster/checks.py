@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from loadtest.record import Record
-from service.cluster.application import Options
+from service.cluster.options import Options
 from tools.cluster.cluster import TwoNodes, off_loop, two_nodes
 from tools.cluster.load import (
     answered,

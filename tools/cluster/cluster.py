@@ -12,7 +12,8 @@ import ray
 from ray import serve
 from ray.cluster_utils import Cluster
 
-from service.cluster.application import ENGINE, FRONT, Options, build
+from service.cluster.application import ENGINE, FRONT, build
+from service.cluster.options import Options
 from tools.peer.servers import free_port
 
 APPLICATION = "gemmule"
