@@ -34,7 +34,7 @@ from service.quality.evaluate import scored_logits
 from service.quality.measures import F64, log_probabilities
 from service.quality.windows import Window
 from service.settings import Settings
-from tools.parity.peer_logits import divergence, losses, rows, save_logits
+from tools.parity.peer_logits import LEAST_LOG_P, divergence, losses, rows, save_logits
 from tools.parity.texts import TEXT_FOLDER
 from tools.peer.llamacpp import PeerError, programs, quantised_purely
 from tools.peer.random_model import SHAPES, write
@@ -129,10 +129,12 @@ def compare(path: Path, text: Path, folder: Path, threads: int, step: int | None
 
 
 def _log_p(model: GemmuleModel, window: Window) -> F64:
+    """Cut off as far below the best as the peer's file is, or unlikely tokens would cost us alone."""
     ids = window.ids.copy()
     if model.tokenizer.add_bos and model.tokenizer.bos_id is not None:
         ids[0] = model.tokenizer.bos_id
-    return np.concatenate([log_probabilities(logits) for _, logits in scored_logits(model, Window(ids))])
+    log_p = np.concatenate([log_probabilities(logits) for _, logits in scored_logits(model, Window(ids))])
+    return np.asarray(np.maximum(log_p, log_p.max(axis=1, keepdims=True) + LEAST_LOG_P))
 
 
 def cells(found: Nearness) -> tuple[str, str, str]:
