@@ -25,7 +25,8 @@ from tools.arm_report.text import document
 
 BESIDE_KLEIDIAI = "Q4_0"
 M = 64
-SIDE, SMALL_SIDE = 512, 256  # n = k beside KleidiAI, and elsewhere
+SIDE = 512  # n = k, beside KleidiAI
+COLUMNS, K = 64, 256  # elsewhere; n = k for a GEMV
 # LLVM's cores that a rung serves; QEMU's core that counts.
 CORES = ("neoverse-n1", "neoverse-n2", "neoverse-v1", "neoverse-v2")
 MODELLED = {
@@ -39,7 +40,7 @@ MODELLED = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One micro-kernel. `side`: n and k of the call. `mark`: KleidiAI's best of the same rung, for Q4_0 only."""
+    """One micro-kernel. `num_macs`: of the call. `mark`: KleidiAI's best of the same rung, for Q4_0 only."""
 
     source: str
     variant: MatmulVariant
@@ -47,11 +48,11 @@ class Row:
     instructions: int
     models: dict[str, Model]
     mark: Mark | None
-    side: int
+    num_macs: int
 
     @property
     def macs_per_instruction(self) -> float:
-        return (1 if self.variant.is_gemv else M) * self.side**2 / self.instructions
+        return self.num_macs / self.instructions
 
 
 def emulated_core(variant: MatmulVariant) -> str:
@@ -65,12 +66,13 @@ def measure(source: str, variant: MatmulVariant, emulator: Path) -> Row:
     assembly = compile_apart(ir, "aarch64", emit="assembly").decode()
     is_float, is_beside = name.lhs == "f32", source == BESIDE_KLEIDIAI
     loop = hot_loop(assembly, name.m_step * name.n_step * name.k_step, FLOAT_DOT if is_float else DOT)
-    m, side = 1 if variant.is_gemv else M, SIDE if is_beside else SMALL_SIDE
-    instructions = instructions_per_call(ir, str(name), m, side, side, emulator, emulated_core(variant))
+    m = 1 if variant.is_gemv else M
+    n, k = (SIDE, SIDE) if is_beside else (K if variant.is_gemv else COLUMNS, K)
+    instructions = instructions_per_call(ir, str(name), m, n, k, emulator, emulated_core(variant))
     cores = CORES if is_float and variant.rung.name == "neon" else MODELLED[variant.rung.name]
     models = {core: model(loop, core) for core in cores}
     key = (variant.rung.name, variant.rung.streaming_bits, variant.is_gemv)
-    return Row(source, variant, loop, instructions, models, MARKS.get(key) if is_beside else None, side)
+    return Row(source, variant, loop, instructions, models, MARKS.get(key) if is_beside else None, m * n * k)
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def main() -> None:
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda pair: measure(pair[0], pair[1], emulator), variants))
     beside = [row for row in rows if row.source == BESIDE_KLEIDIAI]
-    shape = f"m = {M} (GEMV: 1), n = k = {SIDE} for {BESIDE_KLEIDIAI}, {SMALL_SIDE} for the others"
+    shape = f"m = {M} (GEMV: 1), n = k = {SIDE} for {BESIDE_KLEIDIAI}; n = {COLUMNS} (GEMV: {K}), k = {K} elsewhere"
     file.write_text(document(beside, rows, shape, kleidiai.DATE))
     print(f"{len(rows)} micro-kernels: {file}")
 

@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernels.jit.build import LAZY_SAVE, compile_here
+from kernels.jit.build import ObjectCache
+from kernels.jit.folder import cache_folder
 from tools.arm_report.elf import DATA, link
 
 OPERAND_BYTES = 1 << 20
@@ -23,10 +24,10 @@ MINUS_INFINITY, INFINITY = 0xFF800000, 0x7F800000
 
 def instructions_per_call(ir: str, name: str, m: int, n: int, k: int, emulator: Path, core: str) -> int:
     """core: QEMU's name, with vector lengths where they matter."""
-    module = ir + (LAZY_SAVE if "aarch64_new_za" in ir else "")
     operands = [DATA + i * OPERAND_BYTES for i in range(3)]
     before, after = list(_arguments([m, n, k, *operands, 4 * n])), [*_set(X0, 0), *_set(X8, EXIT), SVC]
-    program = link(compile_here(module, "aarch64"), name, before, after, 3 * OPERAND_BYTES)
+    made = ObjectCache(cache_folder() / "objects", "aarch64").object(ir)
+    program = link(made, name, before, after, 3 * OPERAND_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "call"
         path.write_bytes(program.image)
