@@ -19,6 +19,7 @@ from tools.arm.userland import REPOSITORY, ready_userland
 from tools.arm_report import kleidiai
 from tools.arm_report.count import instructions_per_call
 from tools.arm_report.hot_loop import DOT, FLOAT_DOT, HotLoop, hot_loop
+from tools.arm_report.kept import Figures, keep, kept, place
 from tools.arm_report.kleidiai import MARKS, Mark
 from tools.arm_report.mca import COMMAND, Model, model
 from tools.arm_report.text import document
@@ -62,17 +63,23 @@ def emulated_core(variant: MatmulVariant) -> str:
 
 
 def measure(source: str, variant: MatmulVariant, emulator: Path) -> Row:
+    """Figures that are kept on disk are not measured again."""
     name, ir = variant.name, variant.emit()
-    assembly = compile_apart(ir, "aarch64", emit="assembly").decode()
     is_float, is_beside = name.lhs == "f32", source == BESIDE_KLEIDIAI
-    loop = hot_loop(assembly, name.m_step * name.n_step * name.k_step, FLOAT_DOT if is_float else DOT)
     m = 1 if variant.is_gemv else M
     n, k = (SIDE, SIDE) if is_beside else (K if variant.is_gemv else COLUMNS, K)
-    instructions = instructions_per_call(ir, str(name), m, n, k, emulator, emulated_core(variant))
     cores = CORES if is_float and variant.rung.name == "neon" else MODELLED[variant.rung.name]
-    models = {core: model(loop, core) for core in cores}
+    path = place(ir, (m, n, k), cores)
+    figures = kept(path)
+    if figures is None:
+        assembly = compile_apart(ir, "aarch64", emit="assembly").decode()
+        loop = hot_loop(assembly, name.m_step * name.n_step * name.k_step, FLOAT_DOT if is_float else DOT)
+        instructions = instructions_per_call(ir, str(name), m, n, k, emulator, emulated_core(variant))
+        figures = Figures(loop, instructions, {core: model(loop, core) for core in cores})
+        keep(path, figures)
     key = (variant.rung.name, variant.rung.streaming_bits, variant.is_gemv)
-    return Row(source, variant, loop, instructions, models, MARKS.get(key) if is_beside else None, m * n * k)
+    mark = MARKS.get(key) if is_beside else None
+    return Row(source, variant, figures.loop, figures.instructions, figures.models, mark, m * n * k)
 
 
 def main() -> None:
