@@ -25,7 +25,7 @@ def test_sizes_are_the_contract() -> None:
     assert RECORD.itemsize == OP_BYTES == 256
     assert THREAD.itemsize == THREAD_BYTES == 128
     assert STEP.itemsize == 15 * 8
-    assert SAMPLING.itemsize == 128
+    assert SAMPLING.itemsize == 192
     assert SAMPLED.itemsize == 192
 
 
