@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from kernels.attention.kv_blocks import cache_blocks
 from kernels.ops.rms_norm import rms_normalise
 from kernels.ops.rope_kv import Columns, RopeKvOp, rotate
 from kernels.ops.rope_table import RopeTable, Yarn
 from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import KV_TYPES, KVType
 from kernels.runtime.program import ProgramBuilder
 from tests.kernels.ops.steps import HandStep
 
@@ -137,6 +139,25 @@ def test_bias_and_norms_come_first(with_bias: bool, with_norms: bool) -> None:
     np.testing.assert_allclose(result.q.reshape(q.shape), rotate(q, positions, table), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(result.k, rotate(k, positions, table), rtol=2e-3, atol=1e-3)
     np.testing.assert_allclose(result.v, v, rtol=2e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kv_type", KV_TYPES, ids=lambda kv: kv.name)
+def test_the_cache_is_written_in_its_type(kv_type: KVType) -> None:
+    """The rotated keys and the values of the buffer, as the twin of the cache lays them out."""
+    shape, num_tokens = Shape(4, 2, 64), 2 * BLOCK_TOKENS
+    builder = ProgramBuilder()
+    buffer = builder.buffer("qkv", np.float32, (num_tokens, shape.width + 2 * shape.kv_width))
+    cache = np.zeros((2, shape.num_kv_heads, 2, kv_type.plane_bytes(shape.head_dim)), np.uint8)
+    columns = (Columns(buffer), Columns(buffer, shape.width), Columns(buffer, shape.width + shape.kv_width))
+    table = RopeTable.make(128, 64, 1e4, split=True)
+    sizes = (shape.num_heads, shape.num_kv_heads, shape.head_dim)
+    RopeKvOp("rope", *columns, cache.ctypes.data, table, *sizes, kv_type=kv_type).add(builder)
+    program = builder.build()
+    program.view(buffer)[:], positions, _ = data(shape, num_tokens)
+    HandStep(num_tokens, positions=positions, kv_slots=np.arange(num_tokens, dtype=np.int32)).run(program, 2)
+    heads = program.view(buffer).reshape(num_tokens, -1, shape.head_dim)
+    _, k, v = np.split(heads, [shape.num_heads, shape.num_heads + shape.num_kv_heads], axis=1)
+    np.testing.assert_array_equal(cache, cache_blocks(k, v, kv_type))
 
 
 def test_only_the_slots_given_are_written() -> None:
