@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
-from kernels.jit.sources import digest
+from kernels.jit.sources import digest, is_as_imported
 
 from kernels.jit.numba_setup import COUNTER, FOLDER, numba  # first: it configures numba  # isort: skip
 from numba.core import sigutils
@@ -88,7 +88,7 @@ class NativeFunction:
         module = self._function.__module__
         if self._folder is not None:
             compiled._cache = FunctionFile(self._folder, self.name)
-        elif module.startswith("kernels."):
+        elif module.startswith("kernels.") and is_as_imported(module):
             compiled._cache = FunctionFile(FOLDER, f"{self.name}-{digest(module)}")
         compiled.compile()
         if compiled.cache_hits == 0:

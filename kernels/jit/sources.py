@@ -7,11 +7,19 @@ elsewhere does not.
 import ast
 import functools
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "kernels"
+IMPORTED_NS = time.time_ns()
+"""When this process read its sources, or so."""
+
+
+def is_as_imported(module: str, root: Path = ROOT, imported_ns: int = IMPORTED_NS) -> bool:
+    """Whether the files that `digest` reads are what runs: none that the module reaches was written since."""
+    return all(_path(name, root).stat().st_ctime_ns <= imported_ns for name in closure(module, root))
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.jit.sources import closure, digest
+from kernels.jit.sources import closure, digest, is_as_imported
 
 SOURCES = {
     "__init__.py": "",
@@ -36,6 +36,18 @@ def test_an_edit_changes_the_digest_if_it_can_be_reached(tmp_path: Path, name: s
     before = digest("kernels.top", tree(tmp_path / "before", {}))
     after = digest("kernels.top", tree(tmp_path / "after", {name: SOURCES[name] + "# edited\n"}))
     assert (before != after) == (name in ("top.py", "middle.py", "inner/__init__.py", "inner/bottom.py"))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_that_is_written_later_is_not_what_runs(tmp_path: Path, name: str) -> None:
+    root = tree(tmp_path, {})
+    newest = max(path.stat().st_ctime_ns for path in root.rglob("*.py"))
+    assert is_as_imported("kernels.top", root, newest)
+    path = root / "kernels" / name
+    while path.stat().st_ctime_ns <= newest:
+        path.write_text(SOURCES[name] + "# edited\n")
+    is_reached = name in ("top.py", "middle.py", "inner/__init__.py", "inner/bottom.py")
+    assert is_as_imported("kernels.top", root, newest) != is_reached
 
 
 def test_the_sampler_reaches_the_exponential_and_no_family() -> None:
