@@ -84,6 +84,26 @@ async def asked_again(cluster: TwoNodes, num_requests: int) -> int:
     return len(records) - len(lost(records))
 
 
+async def judge_losses(
+    cluster: TwoNodes, verdict: Verdict, records: list[Record], moment_s: float, recovered_s: float
+) -> list[Record]:
+    """What was lost: no more than was under way when something died, and all of it answered when asked again."""
+    gone = lost(records)
+    at_once, again = under_way(records, moment_s), await asked_again(cluster, len(gone))
+    verdict.figures = {
+        "answered": len(records) - len(gone),
+        "lost": len(gone),
+        "under_way_when_killed": at_once,
+        "retried_by_front": await off_loop(cluster.num_retried),
+        "asked_again_and_answered": again,
+        "second_replica_after_s": round(recovered_s, 1),
+        "errors": sorted({str(record.error) for record in gone}),
+    }
+    verdict.wants(len(gone) <= at_once, f"{len(gone)} lost, more than the {at_once} under way")
+    verdict.wants(again == len(gone), f"{again} of {len(gone)} lost requests were answered when asked again")
+    return gone
+
+
 async def kill(setting: Setting) -> Verdict:
     """A replica's process dies under load: only what it was answering may be lost, and another takes its place."""
     verdict = Verdict()
@@ -96,21 +116,9 @@ async def kill(setting: Setting) -> Verdict:
             return cluster.wait_below(2) + cluster.wait_for(2)
 
         records, moment_s, recovered_s = await during(cluster, work)
-        gone = lost(records)
-        at_once, again = under_way(records, moment_s), await asked_again(cluster, len(gone))
-        verdict.figures = {
-            "answered": len(records) - len(gone),
-            "lost": len(gone),
-            "under_way_when_killed": at_once,
-            "retried_by_front": await off_loop(cluster.num_retried),
-            "asked_again_and_answered": again,
-            "second_replica_after_s": round(recovered_s, 1),
-            "errors": sorted({str(record.error) for record in gone}),
-        }
+        gone = await judge_losses(cluster, verdict, records, moment_s, recovered_s)
         before = [record for record in gone if record.start_s > moment_s + 1.0]
-        verdict.wants(len(gone) <= at_once, f"{len(gone)} lost, more than the {at_once} under way")
         verdict.wants(not before, f"{len(before)} requests were lost that began after the kill")
-        verdict.wants(again == len(gone), f"{again} of {len(gone)} lost requests were answered when asked again")
     return verdict
 
 
@@ -127,19 +135,7 @@ async def node(setting: Setting) -> Verdict:
             return noticed_s + cluster.wait_for(2)
 
         records, moment_s, recovered_s = await during(cluster, work)
-        gone = lost(records)
-        at_once, again = under_way(records, moment_s), await asked_again(cluster, len(gone))
-        verdict.figures = {
-            "answered": len(records) - len(gone),
-            "lost": len(gone),
-            "under_way_when_killed": at_once,
-            "retried_by_front": await off_loop(cluster.num_retried),
-            "asked_again_and_answered": again,
-            "second_replica_after_s": round(recovered_s, 1),
-            "errors": sorted({str(record.error) for record in gone}),
-        }
-        verdict.wants(len(gone) <= at_once, f"{len(gone)} lost, more than the {at_once} under way")
-        verdict.wants(again == len(gone), f"{again} of {len(gone)} lost requests were answered when asked again")
+        await judge_losses(cluster, verdict, records, moment_s, recovered_s)
         verdict.wants(len(await off_loop(cluster.identities)) == 2, "two replicas do not answer after the recovery")
     return verdict
 

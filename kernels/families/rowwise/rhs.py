@@ -16,16 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.families.rowwise.code import RowCode
+from kernels.families.rowwise.panel import RowPanel
 from kernels.families.rowwise.reference import channel_sums, scaled_sums
-from kernels.quant.blocks import BLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class RowRhs:
+class RowRhs(RowPanel):
     """One packed layout. flip_sign: int8 plus 128, unsigned; nibbles minus 8, as two's complement."""
 
-    code: RowCode
     nr: int
     kr: int
     flip_sign: bool = False
@@ -41,34 +39,6 @@ class RowRhs:
         return self.code.is_nibble != self.flip_sign
 
     @property
-    def header_bytes(self) -> int:
-        return self.nr * (8 if self.code.group is None else 4)
-
-    @property
-    def sum_offset(self) -> int:
-        """Of the channels' sums; the scales stand before."""
-        return 4 * self.nr
-
-    @property
-    def turn(self) -> int:
-        """Elements of K in one turn of the loop: a group, or a block."""
-        return self.code.group or BLOCK
-
-    @property
-    def scale_bytes(self) -> int:
-        """Of one turn."""
-        return 0 if self.code.group is None else 2 * self.nr
-
-    @property
-    def block_bytes(self) -> int:
-        """Quants of 32 elements of K."""
-        return self.nr * (BLOCK // 2 if self.code.is_nibble else BLOCK)
-
-    @property
-    def turn_bytes(self) -> int:
-        return self.scale_bytes + self.turn // BLOCK * self.block_bytes
-
-    @property
     def num_groups(self) -> int:
         """Groups of kr bytes a column and block."""
         return self.block_bytes // self.nr // self.kr
@@ -76,9 +46,6 @@ class RowRhs:
     def group_offset(self, block: int, group: int) -> int:
         """In a turn."""
         return self.scale_bytes + block * self.block_bytes + group * self.nr * self.kr
-
-    def panel_bytes(self, k: int) -> int:
-        return self.header_bytes + k // self.turn * self.turn_bytes
 
     def pack(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """raw: u8[N, row bytes] in the source format -> u8[ceil(N / nr), panel bytes]"""

@@ -17,16 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.families.block32.sme2_layout import KR, streaming_groups
-from kernels.families.rowwise.code import RowCode
+from kernels.families.rowwise.panel import RowPanel
 from kernels.families.rowwise.reference import channel_sums, scaled_sums
 from kernels.quant.blocks import BLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class StreamingRowRhs:
+class StreamingRowRhs(RowPanel):
     """One packed layout, for one streaming vector length. `lanes`: 32-bit elements of a vector."""
 
-    code: RowCode
     lanes: int
     kr: int = KR
 
@@ -42,37 +41,6 @@ class StreamingRowRhs:
     @property
     def layout_id(self) -> str:
         return f"{self.code.name}p{self.nr}x{self.kr}s1s0h"
-
-    @property
-    def header_bytes(self) -> int:
-        return self.nr * (8 if self.code.group is None else 4)
-
-    @property
-    def sum_offset(self) -> int:
-        """Of the channels' sums; the scales stand before."""
-        return 4 * self.nr
-
-    @property
-    def turn(self) -> int:
-        """Elements of K in one turn of the loop: a group, or a block."""
-        return self.code.group or BLOCK
-
-    @property
-    def scale_bytes(self) -> int:
-        """Of one turn."""
-        return 0 if self.code.group is None else 2 * self.nr
-
-    @property
-    def block_bytes(self) -> int:
-        """Quants of 32 elements of K."""
-        return self.nr * (BLOCK // 2 if self.code.is_nibble else BLOCK)
-
-    @property
-    def turn_bytes(self) -> int:
-        return self.scale_bytes + self.turn // BLOCK * self.block_bytes
-
-    def panel_bytes(self, k: int) -> int:
-        return self.header_bytes + k // self.turn * self.turn_bytes
 
     def pack(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """raw: u8[N, row bytes] in the source format -> u8[ceil(N / nr), panel bytes]; columns past N are zeros."""
