@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.pull import DEFAULT_MODEL
-from tests.under_load import long_prompt, memory, prompt_lookup, shared_prefix, shutdown, streaming_cpu
+from tests.under_load import long_prompt, memory, prompt_lookup, shared_prefix, shutdown
 from tests.under_load.verdict import Verdict
 
 CHECKS: dict[str, Callable[[str, Path, int], Iterator[Verdict]]] = {
@@ -19,7 +19,6 @@ CHECKS: dict[str, Callable[[str, Path, int], Iterator[Verdict]]] = {
     "prompt-lookup": prompt_lookup.check,
     "shutdown": shutdown.check,
     "memory": memory.check,
-    "streaming-cpu": streaming_cpu.check,
 }
 
 
