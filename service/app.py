@@ -17,12 +17,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
+import uvloop
+
 from service.access import Access
 from service.assembly import SWITCH_INTERVAL_S, LoadedModel, Traces, open_engine
 from service.engine.client import EngineClient
 from service.generate.serving import Serving
 from service.http.application import create_app
-from service.http.server import allow_sockets, answering, listen, new_event_loop, url_of
+from service.http.server import allow_sockets, answering, listen, url_of
 from service.metrics.service_metrics import ServiceMetrics
 from service.settings import Settings
 from service.tracing.request_traces import request_traces_to
@@ -56,7 +58,7 @@ def serve(settings: Settings) -> int:
 
         return load_models(settings)
 
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(Service(settings, load).run())
 
 

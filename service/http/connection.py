@@ -1,17 +1,16 @@
-"""An HTTP connection of uvicorn's, bounded: how many there are, how long a request's head may take. Knows no route.
+"""An HTTP connection of uvicorn's, bounded: how many there are, how long its head is and may take. Knows no route.
 
-uvicorn itself waits for a head for ever, and a client that sends a byte a minute holds a socket as long. There are two:
-this one, in Python, and service.http.fast_connection, which parses natively, where httptools is installed.
+uvicorn itself waits for a head for ever, and a client that sends a byte a minute holds a socket as long; httptools'
+native parser, which spares a streamed token much of the CPU that h11's costs it, knows no end of a head.
 """
 
 import asyncio
-from importlib.util import find_spec
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 10.0
 """From the connection, or from the first byte of a further request, to the end of its head."""
+MOST_HEAD_BYTES = 64 << 10
 
 
 class HeadTimer:
@@ -38,10 +37,13 @@ class HeadTimer:
             self._transport.close()
 
 
-class BoundedConnection(H11Protocol):
+class BoundedConnection(HttpToolsProtocol):
     """`limit_concurrency` of uvicorn's configuration is how many there may be: one more is dropped at once."""
 
     _head_timer: HeadTimer
+    _awaits_head = True
+    """Its first byte or its last is still to come; between two requests there is nothing to wait for."""
+    _num_head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -54,20 +56,23 @@ class BoundedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
+        if not self._awaits_head:
+            self._num_head_bytes = 0
             self._head_timer.stop()
-        else:
-            self._head_timer.start()
+            return
+        self._num_head_bytes += len(data)
+        if self._num_head_bytes > MOST_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+        self._head_timer.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.stop()
         super().connection_lost(exc)
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._awaits_head = True
 
-def connection_type() -> type[asyncio.Protocol]:
-    """The fastest that is installed."""
-    if find_spec("httptools") is None:
-        return BoundedConnection
-    from service.http.fast_connection import FastConnection
-
-    return FastConnection
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._awaits_head = False

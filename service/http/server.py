@@ -9,16 +9,14 @@ import contextlib
 import logging
 import resource
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import StartupError
-from service.http.connection import connection_type
+from service.http.connection import BoundedConnection
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +62,6 @@ def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's where it is installed: a streamed token costs it less, and waking it takes no GIL."""
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if find_spec("uvloop") is not None:
-        factory = import_module("uvloop").new_event_loop
-    return factory()
-
-
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -86,11 +76,9 @@ async def answering(
     keep_alive_s: float,
     max_connections: int = 2048,
     tls: tuple[Path, Path] | None = None,
-    connection: type[asyncio.Protocol] | None = None,
 ) -> AsyncIterator[None]:
     """The listener answers inside the block; at its end the last responses are written, then it is closed.
 
-    `connection`: default: the fastest that is installed.
     `tls`: certificate chain and private key, PEM. StartupError if they are not usable.
     """
 
@@ -103,7 +91,7 @@ async def answering(
 
     config = uvicorn.Config(
         cut_off_quietly,
-        http=connection or connection_type(),
+        http=BoundedConnection,
         limit_concurrency=max_connections + 1,
         ssl_certfile=None if tls is None else tls[0],
         ssl_keyfile=None if tls is None else tls[1],

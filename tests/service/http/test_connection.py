@@ -1,4 +1,4 @@
-"""Both kinds of connection keep their bounds: how many there are, how long a head is and may take."""
+"""A connection keeps its bounds: how many there are, how long a head is and may take."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,27 +8,22 @@ from typing import Any
 import httpx
 import pytest
 
-from service.http.connection import HEAD_S, BoundedConnection, HeadTimer, connection_type
-from service.http.server import answering, listen, new_event_loop
+from service.http.connection import HEAD_S, HeadTimer
+from service.http.server import answering, listen
 from tests.service.fakes import FakeRunner
 from tests.service.http.api import api
 
-KINDS = list(dict.fromkeys((BoundedConnection, connection_type())))
 GET = b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n"
-
-pytestmark = pytest.mark.parametrize("kind", KINDS)
 
 
 @asynccontextmanager
-async def listening(kind: type[asyncio.Protocol], max_connections: int = 100) -> AsyncIterator[tuple[str, int]]:
+async def listening(max_connections: int = 100) -> AsyncIterator[tuple[str, int]]:
     async with api(FakeRunner()) as inner:
         transport = inner._transport
         assert isinstance(transport, httpx.ASGITransport)
         listener = listen("127.0.0.1", 0)
         address = listener.getsockname()[:2]
-        faces: Any = answering(
-            transport.app, listener, keep_alive_s=5, max_connections=max_connections, connection=kind
-        )
+        faces: Any = answering(transport.app, listener, keep_alive_s=5, max_connections=max_connections)
         async with faces:
             yield address
 
@@ -51,8 +46,8 @@ async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await reader.readexactly(1)
 
 
-async def test_requests_follow_each_other_on_a_connection(kind: type[asyncio.Protocol]) -> None:
-    async with listening(kind) as address:
+async def test_requests_follow_each_other_on_a_connection() -> None:
+    async with listening() as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(GET)
         assert b" 200 " in await response(reader)
@@ -64,8 +59,8 @@ async def test_requests_follow_each_other_on_a_connection(kind: type[asyncio.Pro
         writer.close()
 
 
-async def test_an_endless_head_is_refused(kind: type[asyncio.Protocol]) -> None:
-    async with listening(kind) as address:
+async def test_an_endless_head_is_refused() -> None:
+    async with listening() as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"GET / HTTP/1.1\r\nhost: here\r\n")
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
@@ -73,8 +68,8 @@ async def test_an_endless_head_is_refused(kind: type[asyncio.Protocol]) -> None:
         writer.close()
 
 
-async def test_one_connection_too_many_is_dropped(kind: type[asyncio.Protocol]) -> None:
-    async with listening(kind, max_connections=2) as address:
+async def test_one_connection_too_many_is_dropped() -> None:
+    async with listening(max_connections=2) as address:
         pairs = [await asyncio.open_connection(*address) for _ in range(2)]
         for reader, writer in pairs:
             writer.write(GET)
@@ -87,7 +82,7 @@ async def test_one_connection_too_many_is_dropped(kind: type[asyncio.Protocol]) 
             writer.close()
 
 
-async def test_a_head_has_so_long_and_no_longer(kind: type[asyncio.Protocol]) -> None:
+async def test_a_head_has_so_long_and_no_longer() -> None:
     class Transport:
         closed = False
 
@@ -116,11 +111,3 @@ async def test_a_head_has_so_long_and_no_longer(kind: type[asyncio.Protocol]) ->
     assert transport.closed
     timer.start()
     assert len(calls) == 2
-
-
-def test_there_is_an_event_loop(kind: type[asyncio.Protocol]) -> None:
-    loop = new_event_loop()
-    try:
-        assert loop.run_until_complete(asyncio.sleep(0, kind)) is kind
-    finally:
-        loop.close()
