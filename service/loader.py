@@ -24,6 +24,7 @@ from kernels.jit.library import KernelLibrary
 from kernels.jit.numba_setup import cache_hits, compile_events
 from kernels.ladder import UnknownRung, rungs_for
 from kernels.peaks.measure import Peaks, measure_peaks
+from kernels.peaks.remembered import remembered_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
 from kernels.runtime.kv_types import kv_type_named
@@ -168,8 +169,9 @@ def load_model(
 ) -> GemmuleModel:
     """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again.
 
-    `measures_peaks`: also the machine's roofs, for the metrics; it takes a tenth of a second. `team`: threads that
-    other models use, too; without, threads of its own. `num_models`: how many share the memory for KV caches.
+    `measures_peaks`: also the machine's roofs, for the metrics; once a boot, in some tenths of a second. `team`:
+    threads that other models use, too; without, threads of its own. `num_models`: how many share the memory for KV
+    caches.
     """
     watch = Stopwatch()
     cpu = detect_cpu()
@@ -225,7 +227,13 @@ def load_model(
         peaks = None
         if measures_peaks:
             with watch.stage("peaks"):
-                peaks = measure_peaks(rungs[0], limits.num_threads, library)
+                peaks = remembered_peaks(
+                    cache_folder() / "peaks",
+                    rungs[0].name,
+                    limits.num_threads,
+                    cpu.name,
+                    lambda: measure_peaks(rungs[0], limits.num_threads, library),
+                )
         forget_compiler()
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(

@@ -4,15 +4,20 @@ A compiled function is kept under the digest of its module: an edit anywhere it 
 elsewhere does not.
 """
 
-import ast
 import functools
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = "kernels"
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:from[ ]+(\.|{PACKAGE}(?:\.\w+)*)\S*[ ]+import[ ]+(\([^)]*\)|.*)|import[ ]+(.*))", re.MULTILINE
+)
+_NAME = re.compile(r"\w+")
+_DOTTED = re.compile(rf"\b{PACKAGE}(?:\.\w+)*")
 IMPORTED_NS = time.time_ns()
 """When this process read its sources, or so."""
 
@@ -46,23 +51,19 @@ def closure(module: str, root: Path = ROOT) -> frozenset[str]:
 @functools.cache
 def imports(module: str, root: Path = ROOT) -> frozenset[str]:
     """The modules of the package that this one names in import statements, wherever they stand."""
-    tree = ast.parse(_path(module, root).read_bytes())
-    return frozenset(name for name in _named(tree) if _inside(name) and _path(name, root).exists())
+    return frozenset(name for name in _named(_path(module, root).read_text()) if _path(name, root).exists())
 
 
-def _named(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports are not followed"
-            if node.module is not None:
-                yield node.module
-                yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _inside(name: str) -> bool:
-    return name == PACKAGE or name.startswith(f"{PACKAGE}.")
+def _named(source: str) -> Iterator[str]:
+    """By pattern: to parse a hundred modules would take a tenth of every start. What looks like an import is one."""
+    for statement in _IMPORT.finditer(source):
+        module, names, modules = statement.groups()
+        assert module != ".", "relative imports are not followed"
+        if module:
+            yield module
+            yield from (f"{module}.{name}" for name in _NAME.findall(names))
+        else:
+            yield from _DOTTED.findall(modules)
 
 
 def _path(name: str, root: Path) -> Path:

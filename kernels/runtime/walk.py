@@ -122,15 +122,22 @@ def _advance(team_address: int, word: int, sleepers: int) -> None:
 
 
 @native
-def _barrier(team_address: int) -> None:
+def _arrive(team_address: int) -> bool:
+    """At the barrier; whether it was the last to come, and so has let the others go."""
     team = record(team_address, TEAM)
-    generation = atomic_load_i32(team_address + GENERATION)
-    if atomic_add_i32(team_address + ARRIVED, np.int32(1)) == team.num_threads - 1:
+    is_last = atomic_add_i32(team_address + ARRIVED, np.int32(1)) == team.num_threads - 1
+    if is_last:
         atomic_store_i32(team_address + ARRIVED, np.int32(0))
         _advance(team_address, team_address + GENERATION, team_address + WAITING)
-    else:
-        word, sleepers = team_address + GENERATION, team_address + WAITING
-        _wait_while(team_address, word, sleepers, generation, team.spin_ticks, team.yield_ticks)
+    return is_last
+
+
+@native
+def _wait_at_barrier(team_address: int, generation: Any) -> None:
+    """Until the last thread has come; `generation`: of the barrier before this thread arrived at it."""
+    team = record(team_address, TEAM)
+    word, sleepers = team_address + GENERATION, team_address + WAITING
+    _wait_while(team_address, word, sleepers, generation, team.spin_ticks, team.yield_ticks)
 
 
 @native
@@ -159,8 +166,11 @@ def _walk(team_address: int, index: int) -> None:
         op_address = team.ops + OP_BYTES * op_index
         op = record(op_address, OP_HEADER)
         thread.units = 0
+        generation = atomic_load_i32(team_address + GENERATION)
         variant = call_op(op.run, op_address, thread_address)
         slot = stats + SLOT_STATS_BYTES * NUM_PHASES * np.int64(op.slots[variant])
+        # Nobody waits for the clock: who comes last reads it when the others are gone, who waits while he waits.
+        is_last = team.num_threads == 1 or _arrive(team_address)
         if timed:
             end = read_ticks()
             _add(slot, 1)
@@ -171,19 +181,25 @@ def _walk(team_address: int, index: int) -> None:
                 _add(slot + _IDLE_CALLS, int(thread.units == 0))
             if slices != 0:
                 taken = record(slices + SLICE_BYTES * op_index, SLICE)
-                taken.start, taken.end, taken.units, taken.variant = start, end, thread.units, variant
-        if team.num_threads > 1:
-            _barrier(team_address)
-        if timed:
-            start = read_ticks()
-            _add(slot + _BARRIER_TICKS, start - end)
-            if slices != 0:
-                record(slices + SLICE_BYTES * op_index, SLICE).barrier_end = start
+                taken.start, taken.end, taken.barrier_end = start, end, end
+                taken.units, taken.variant = thread.units, variant
+            start = end
+        if not is_last:
+            _wait_at_barrier(team_address, generation)
+            if timed:
+                start = read_ticks()
+                _add(slot + _BARRIER_TICKS, start - end)
+                if slices != 0:
+                    record(slices + SLICE_BYTES * op_index, SLICE).barrier_end = start
         if index == 0:
             # Nobody takes chunks of this op any more; the next step finds 0.
             store(team.counters + CACHE_LINE * op_index, 0, np.int64)
     if timed:
         _add(times + _WALK_TICKS, start - begun)
+        generation = atomic_load_i32(team_address + GENERATION)
+        # Who asks when the step is done shall find all threads counted.
+        if team.num_threads > 1 and not _arrive(team_address):
+            _wait_at_barrier(team_address, generation)
 
 
 @native

@@ -3,7 +3,6 @@
 Nothing on the hot path knows about Prometheus: the executor counts into arrays, a scrape copies them.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from operator import attrgetter
@@ -12,8 +11,10 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from kernels.runtime.histogram import HISTOGRAM_EDGES_S
 from service.metrics.exposition import series
 
+BOUNDS = (*(f"{edge_s:.9g}" for edge_s in HISTOGRAM_EDGES_S), "+Inf")
 LABELS = ("kernel", "op", "phase")
 HISTOGRAM = "gemmule_kernel_duration_seconds"
 COUNTERS = (
@@ -95,9 +96,8 @@ class KernelText:
             f"# TYPE {HISTOGRAM} histogram\n"
         )
         for stats, spelled in rows:
-            counts = accumulate(stats.histogram)
-            yield "".join([f"{prefix}{count}\n" for prefix, count in zip(spelled.buckets, counts, strict=True)])
-            yield f"{spelled.count}{sum(stats.histogram)}\n{spelled.sum}{stats.seconds!r}\n"
+            counts = tuple(accumulate(stats.histogram))
+            yield spelled.histogram % (*counts, counts[-1], stats.seconds)
         for index, (name, text, field) in enumerate(COUNTERS):
             family = f"gemmule_kernel_{name}{'' if is_openmetrics else '_total'}"
             yield f"# HELP {family} {text}\n# TYPE {family} counter\n"
@@ -106,20 +106,15 @@ class KernelText:
 
 
 class _Spelled:
-    """The lines of one (model, kernel, op, phase), up to their values."""
+    """The lines of one (model, kernel, op, phase); `histogram` is formatted whole, by its counts and its sum."""
 
     def __init__(self, model: str, *labels: str) -> None:
         own = ({"model": model} if model else {}) | dict(zip(LABELS, labels, strict=True))
-        self.buckets = [series(f"{HISTOGRAM}_bucket", {**own, "le": bound}) + " " for bound in _bounds()]
-        self.count, self.sum = (series(f"{HISTOGRAM}_{part}", own) + " " for part in ("count", "sum"))
+        counts = [series(f"{HISTOGRAM}_bucket", {**own, "le": bound}) for bound in BOUNDS]
+        counts.append(series(f"{HISTOGRAM}_count", own))
+        lines = [*(name.replace("%", "%%") + " %d\n" for name in counts)]
+        self.histogram = "".join(lines) + series(f"{HISTOGRAM}_sum", own).replace("%", "%%") + " %r\n"
         self.counters = [series(f"gemmule_kernel_{name}_total", own) + " " for name, _, _ in COUNTERS]
-
-
-@functools.cache
-def _bounds() -> tuple[str, ...]:
-    from kernels.runtime.ticks import HISTOGRAM_EDGES_S  # whoever has stats has loaded numba long since
-
-    return (*(f"{edge_s:.9g}" for edge_s in HISTOGRAM_EDGES_S), "+Inf")
 
 
 class CompilationCollector(Collector):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 
 from service.engine.blocks import blocks_for
@@ -42,12 +43,19 @@ def traces(model: GemmuleModel, num_pairs: int, clock: Clock) -> Cost:
     """Steps with a trace under way, over steps without."""
     decoding = Decoding(model, clock)
     tracer = model.tracer()
+    draw = random.Random(0)
     pairs: list[tuple[float, float]] = []
+
+    def steps() -> list[float]:
+        return [decoding.step() for _ in range(BLOCK_STEPS)]
+
     while len(pairs) < num_pairs:
-        plain = [decoding.step() for _ in range(BLOCK_STEPS)]
+        steps()  # a machine that paused, while the last trace was read, is slow for a while
+        plain = steps() if (plain_first := draw.random() < 0.5) else []
         tracer.begin(BLOCK_STEPS)
-        traced = [decoding.step() for _ in range(BLOCK_STEPS)]
+        traced = steps()
         assert tracer.is_done, "as many steps were traced as were wanted"
+        plain = plain if plain_first else steps()
         assert len(tracer.end().steps) == BLOCK_STEPS
         pairs += zip(traced, plain, strict=True)
     return cost_of(pairs)

@@ -1,10 +1,11 @@
 """The digest of a module: changed by an edit in anything it imports, and by nothing else."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
-from kernels.jit.sources import closure, digest, is_as_imported
+from kernels.jit.sources import ROOT, closure, digest, imports, is_as_imported
 
 SOURCES = {
     "__init__.py": "",
@@ -54,3 +55,16 @@ def test_the_sampler_reaches_the_exponential_and_no_family() -> None:
     reached = closure("kernels.ops.sampling.op")
     assert {"kernels.jit.exponential", "kernels.runtime.abi", "kernels.ops.sampling.select"} <= reached
     assert not any(name.startswith("kernels.families") for name in reached)
+
+
+def test_the_pattern_finds_what_the_parser_finds() -> None:
+    for path in (ROOT / "kernels").rglob("*.py"):
+        named = set()
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                named |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
+        files = {name: ROOT.joinpath(*name.split(".")) for name in named if name.split(".")[0] == "kernels"}
+        modules = {name for name, file in files.items() if file.is_dir() or file.with_suffix(".py").exists()}
+        assert imports(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")) == modules
