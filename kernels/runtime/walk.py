@@ -122,7 +122,7 @@ def _advance(team_address: int, word: int, sleepers: int) -> None:
 
 
 @native
-def _arrive(team_address: int) -> bool:
+def _arrive(team_address: int) -> Any:
     """At the barrier; whether it was the last to come, and so has let the others go."""
     team = record(team_address, TEAM)
     is_last = atomic_add_i32(team_address + ARRIVED, np.int32(1)) == team.num_threads - 1

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -11,6 +11,7 @@ from service.engine.observer import RequestTimings, StepTimings
 from service.engine.plan import Phase
 from service.engine.request import FinishReason
 from service.metrics import buckets
+from service.metrics.histogram import Histogram
 from service.request_context import RequestContext
 
 
@@ -19,7 +20,7 @@ class EngineMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def histogram(name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"gemmule_{name}", text, labels, buckets=bounds, registry=registry)
+            return Histogram(f"gemmule_{name}", text, labels, bounds=bounds, registry=registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"gemmule_{name}", text, labels, registry=registry)

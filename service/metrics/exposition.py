@@ -4,8 +4,7 @@ prometheus_client's own writer takes ten microseconds a line, which is 50 ms for
 remembers how each series is spelled. Sources that know their own text (`TextSource`) hand it over whole.
 """
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -15,8 +14,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar, Sample
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-MAX_SPELLINGS = 100_000
-"""Series are bounded, this is their bound: beyond it spellings are no longer remembered."""
+
+_UNUSUAL = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
+_Series = tuple[str, dict[str, str]]
 
 
 class TextSource(Protocol):
@@ -34,7 +34,7 @@ class Exposition:
         self.registry = registry
         self._sources: list[TextSource] = []
         self._collectors: list[Collector] = []
-        self._spellings: dict[tuple[str, tuple[tuple[str, str], ...]], str] = {}
+        self._spellings: dict[tuple[str, bool], tuple[list[_Series], list[str]]] = {}
 
     def add(self, source: TextSource) -> None:
         self._sources.append(source)
@@ -66,21 +66,22 @@ class Exposition:
         if is_openmetrics:
             help_text = help_text.replace('"', r"\"")
         pieces.append(f"# HELP {name} {help_text}\n# TYPE {name} {kind}\n")
-        for sample in family.samples:
-            if not is_openmetrics and sample.name.endswith("_created"):
-                continue
-            line = f"{self._spelled(sample)} {_number(sample.value)}"
+        samples: Sequence[Sample] = family.samples
+        if not is_openmetrics:
+            samples = [sample for sample in samples if not sample.name.endswith("_created")]
+        for sample, spelled in zip(samples, self._spelled(family.name, is_openmetrics, samples), strict=True):
+            line = spelled + _number(sample.value)
             if is_openmetrics and sample.exemplar is not None:
                 line += _exemplar(sample.exemplar)
             pieces.append(line + "\n")
 
-    def _spelled(self, sample: Sample) -> str:
-        key = (sample.name, tuple(sample.labels.items()))
-        spelled = self._spellings.get(key)
-        if spelled is None:
-            spelled = series(sample.name, sample.labels)
-            if len(self._spellings) < MAX_SPELLINGS:
-                self._spellings[key] = spelled
+    def _spelled(self, family: str, is_openmetrics: bool, samples: Iterable[Sample]) -> list[str]:
+        """The lines of the samples up to their values; from one scrape to the next a family's are mostly the same."""
+        wanted = [(sample.name, sample.labels) for sample in samples]
+        known, spelled = self._spellings.get((family, is_openmetrics), ([], []))
+        if known != wanted:
+            spelled = [series(name, labels) + " " for name, labels in wanted]
+            self._spellings[family, is_openmetrics] = wanted, spelled
         return spelled
 
 
@@ -93,9 +94,8 @@ def series(name: str, labels: Mapping[str, str]) -> str:
 
 
 def _number(value: float) -> str:
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value)) if not math.isnan(value) else "NaN"
+    text = repr(float(value))
+    return _UNUSUAL.get(text, text)
 
 
 def escaped(value: str) -> str:

@@ -3,11 +3,12 @@
 https://github.com/open-telemetry/semantic-conventions-genai (development): dots become underscores, units follow.
 """
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 
 from service.engine.observer import RequestTimings, StepTimings
 from service.engine.request import FinishReason
 from service.metrics import buckets
+from service.metrics.histogram import Histogram
 from service.request_context import Operation, RequestContext
 
 PROVIDER = "gemmule"
@@ -22,7 +23,7 @@ class GenAiMetrics:
         self._model = model
 
         def histogram(name: str, text: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"gen_ai_{name}", text, (*LABELS, *labels), buckets=bounds, registry=registry)
+            return Histogram(f"gen_ai_{name}", text, (*LABELS, *labels), bounds=bounds, registry=registry)
 
         self._duration = histogram(
             "server_request_duration_seconds",

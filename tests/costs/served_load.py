@@ -10,13 +10,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
-
-import httpx
 
 from tests.end_to_end.server import Metrics, Server, served
 
@@ -98,13 +97,14 @@ def scrapes(model: str, seconds: float) -> Scrapes:
     """Windows of a second with many scrapes, and without any but those around it, in turn."""
     took: list[float] = []
     sums = {True: [0.0] * 3, False: [0.0] * 3}
-    with _loaded(model) as server, httpx.Client(timeout=60.0) as client:
-        url, size = f"{server.url}/metrics", 0
+    with _loaded(model) as server, closing(HTTPConnection(server.url.removeprefix("http://"), timeout=60.0)) as client:
+        size = 0
         for window in range(2 * max(1, round(seconds / 2 / WINDOW_S))):
             before, end_s = server.metrics(), time.monotonic() + WINDOW_S
             while (now_s := time.monotonic()) < end_s:
                 if window % 2 == 0:
-                    size = len(client.get(url).content)
+                    client.request("GET", "/metrics")
+                    size = len(client.getresponse().read())
                     took.append(time.monotonic() - now_s)
                 time.sleep(SCRAPE_EVERY_S)
             for place, grown in enumerate(_steps(before, server.metrics())):
