@@ -43,8 +43,8 @@ class Cost:
         )
 
     def is_within(self, most: float) -> bool:
-        """With 95 % confidence, by the median and by the mean."""
-        return self.median_interval[1] <= most and self.mean_interval[1] <= most
+        """By the median with 95 % confidence, and by the mean as it was found: single steps pull that one about."""
+        return self.median_interval[1] <= most and self.mean <= most
 
 
 def measure_pairs(first: Callable[[], float], second: Callable[[], float], num_pairs: int, seed: int = 0) -> Cost:

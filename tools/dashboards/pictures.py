@@ -51,13 +51,7 @@ def _panel(panel: Panel, prometheus: Prometheus, start_s: float, end_s: float, a
         _heatmap(prometheus.query_range(filled(panel.queries[0].expr, WINDOW), start_s, end_s, STEP_S), axes)
         return
     if panel.kind in ("stat", "table", "bargauge"):
-        lines = []
-        for query in panel.queries:
-            found = prometheus.query(filled(query.expr, WINDOW), end_s)
-            found.sort(key=lambda series: -float(series["value"][1]))
-            lines += [f"{float(s['value'][1]):10.4g}  {_name(s['metric'], query.legend)}" for s in found[:MOST_SERIES]]
-        axes.axis("off")
-        axes.text(0, 0.98, "\n".join(line[:78] for line in lines[:18]), va="top", fontsize=6.5, family="monospace")
+        _values(panel, prometheus, end_s, axes)
         return
     stacked: list[tuple[str, Any, Any]] = []
     for query in panel.queries:
@@ -71,6 +65,23 @@ def _panel(panel: Panel, prometheus: Prometheus, start_s: float, end_s: float, a
     axes.set_ylim(bottom=0)
     if stacked:
         axes.legend(fontsize=5.5, loc="upper left")
+
+
+def _values(panel: Panel, prometheus: Prometheus, at_s: float, axes: Axes) -> None:
+    """One value large, several as lines."""
+    found = [
+        (float(series["value"][1]), _name(series["metric"], query.legend))
+        for query in panel.queries
+        for series in prometheus.query(filled(query.expr, WINDOW), at_s)
+    ]
+    found.sort(reverse=True)
+    axes.axis("off")
+    if len(found) == 1 and panel.kind == "stat":
+        axes.text(0.02, 0.6, f"{found[0][0]:.4g}", fontsize=26)
+        axes.text(0.02, 0.42, panel.unit, fontsize=9, color="gray")
+        return
+    lines = [f"{value:10.4g}  {name}"[:78] for value, name in found[:18]]
+    axes.text(0, 0.98, "\n".join(lines), va="top", fontsize=6.5, family="monospace")
 
 
 def _heatmap(found: list[dict[str, Any]], axes: Axes) -> None:
@@ -107,10 +118,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, scraping(target, Path(folder) / "run") as prometheus:
         start_s = time.time()
         time.sleep(arguments.seconds)
+        end_s = time.time()
         arguments.out.mkdir(parents=True, exist_ok=True)
         for dashboard in DASHBOARDS:
             name = dashboard.uid.removeprefix("gemmule-")
-            draw(dashboard, prometheus, start_s + 5, time.time(), arguments.out / f"{name}.png")
+            draw(dashboard, prometheus, start_s + 5, end_s, arguments.out / f"{name}.png")
 
 
 if __name__ == "__main__":
