@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from service.engine.request import FinishReason, SampledToken, TokenEvent
-from service.errors import GemmuleError
+from service.engine.request import FinishReason, TokenEvent
 
 
 class TokenStream:
@@ -19,12 +19,8 @@ class TokenStream:
 
     def __init__(self, abort: Callable[[], None]) -> None:
         self._abort = abort
-        self._tokens: list[SampledToken] = []
-        self._prompt_tokens: tuple[SampledToken, ...] = ()
+        self._unread: TokenEvent | None = None
         self._finish_reason: FinishReason | None = None
-        self._is_complete = False
-        self._num_cached_tokens = 0
-        self._error: GemmuleError | None = None
         self._is_over = False
         self._is_aborted = False
         self._wake = asyncio.Event()
@@ -32,12 +28,12 @@ class TokenStream:
     def deliver(self, event: TokenEvent) -> None:
         """From the client, on the event loop's thread."""
         assert self._finish_reason is None, "nothing follows a finish reason"
-        self._tokens += event.tokens
-        self._prompt_tokens += event.prompt_tokens
+        unread = self._unread
+        if unread is not None:
+            prompt_tokens = unread.prompt_tokens + event.prompt_tokens
+            event = replace(event, tokens=unread.tokens + event.tokens, prompt_tokens=prompt_tokens)
+        self._unread = event
         self._finish_reason = event.finish_reason
-        self._is_complete = event.is_complete
-        self._num_cached_tokens = event.num_cached_tokens
-        self._error = event.error
         self._wake.set()
 
     def abort(self) -> None:
@@ -67,16 +63,8 @@ class TokenStream:
         if self._is_over:
             raise StopAsyncIteration
         self._wake.clear()
-        event = TokenEvent(
-            tuple(self._tokens),
-            self._finish_reason,
-            self._is_complete,
-            self._num_cached_tokens,
-            self._error,
-            self._prompt_tokens,
-        )
-        self._tokens.clear()
-        self._prompt_tokens = ()
+        event, self._unread = self._unread, None
+        assert event is not None, "woken without an event"
         if self._finish_reason is not None:
             self.close()
         return event

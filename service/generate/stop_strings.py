@@ -16,6 +16,8 @@ class StopStrings:
         """From then on the rest of the text is dropped."""
 
     def push(self, text: str) -> str:
+        if not self._prefixes:
+            return text
         if self.has_matched:
             return ""
         known = len(self._held)
@@ -29,7 +31,7 @@ class StopStrings:
                 self.has_matched = True
                 self._held = ""
                 return pending[: index + 1 - num_matched]
-        num_held = max((prefix.length for prefix in self._prefixes), default=0)
+        num_held = max(prefix.length for prefix in self._prefixes)
         cut = len(pending) - num_held
         self._held = pending[cut:]
         return pending[:cut]

@@ -1,10 +1,10 @@
 """A response of server-sent events that closes its source when the client goes away. Knows no event's content."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
+from pydantic_core import to_json
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,11 +14,9 @@ DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment, which clients pass over."""
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 def event_of(value: object) -> bytes:
-    return f"data: {_encode(value)}\n\n".encode()
+    return b"data: %b\n\n" % to_json(value)
 
 
 class EventStream(Response):

@@ -78,19 +78,22 @@ async def respond(
 
 async def _events(choices: Choices, shape: Format, num_choices: int, wants_usage: bool) -> AsyncGenerator[bytes, None]:
     usages = [Usage(0, 0)] * num_choices
-    # With include_usage every chunk has the field: null in all but the last.
-    no_usage: Body = {"usage": None} if wants_usage else {}
     try:
         for chunk in shape.first_chunks():
-            yield event_of(chunk | no_usage)
+            yield _event_of(chunk, wants_usage)
         async with aclosing(choices.events()) as events:
             async for choice, event in events:
                 usages[choice] = event.usage
                 for chunk in shape.chunk(choice, event):
-                    yield event_of(chunk | no_usage)
+                    yield _event_of(chunk, wants_usage)
         if wants_usage:
             yield event_of(shape.usage_chunk(usages))
     except GemmuleError as error:
         # The status is gone with the head of the response; OpenAI's clients raise on this event.
         yield event_of(error_body(error))
     yield DONE
+
+
+def _event_of(chunk: Body, wants_usage: bool) -> bytes:
+    """With include_usage every chunk has the field: null in all but the last."""
+    return event_of({**chunk, "usage": None} if wants_usage else chunk)

@@ -1,5 +1,7 @@
 """Gives every request an id and a place in its caller's trace: an ASGI middleware. Knows no body."""
 
+from collections.abc import Awaitable
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -27,7 +29,7 @@ class TraceRequests:
         trace = self._traces.begin(name, operation, headers.get("traceparent"), headers.get(REQUEST_ID))
         status = 499  # until the head of a response is sent
 
-        async def traced(message: Message) -> None:
+        def traced(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -35,7 +37,7 @@ class TraceRequests:
                 message = {**message, "headers": [*message.get("headers", ()), own]}
             elif message.get("body"):
                 trace.first_byte()
-            await send(message)
+            return send(message)
 
         token = current_context.set(trace.context)
         try:

@@ -1,5 +1,7 @@
 """Counts requests by endpoint and status: an ASGI middleware. Knows no body."""
 
+from collections.abc import Awaitable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,13 +35,13 @@ class CountRequests:
         status = CLIENT_CLOSED_REQUEST  # until the response has been sent to its end
         started = 500
 
-        async def counted(message: Message) -> None:
+        def counted(message: Message) -> Awaitable[None]:
             nonlocal status, started
             if message["type"] == "http.response.start":
                 started = message["status"]
             elif not message.get("more_body", False):
                 status = started
-            await send(message)
+            return send(message)
 
         self._metrics.in_flight.inc()
         try:

@@ -1,7 +1,7 @@
 """The tokens of a model as its metadata lists them, checked. Knows no algorithm that finds them in a text."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any
 
@@ -62,6 +62,8 @@ class Vocabulary:
     eos_id: int | None
     eos_ids: frozenset[int]
     spelling: Spelling = Spelling.BYTE_LETTERS
+    _bytes: dict[int, bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """Of the tokens that were asked for."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -71,6 +73,12 @@ class Vocabulary:
 
     def token_bytes(self, token_id: int) -> bytes:
         """What the token stands for in a text."""
+        known = self._bytes.get(token_id)
+        if known is None:
+            known = self._bytes[token_id] = self._bytes_of(token_id)
+        return known
+
+    def _bytes_of(self, token_id: int) -> bytes:
         text = self.tokens[token_id]
         token_type = self.types[token_id]
         if token_type in LITERAL:
