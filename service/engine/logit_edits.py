@@ -42,6 +42,7 @@ class LogitEdits:
         if sampling.allowed_token_ids is not None:
             self._allowed = _mask_of(sampling.allowed_token_ids, vocab_size)
         self._mask = self._allowed if constraint is None else np.zeros(mask_words(vocab_size), np.uint32)
+        self._mask_address = 0 if self._mask is None else int(self._mask.ctypes.data)
 
     @staticmethod
     def are_needed(sampling: SamplingParams, constraint: TokenConstraint | None) -> bool:
@@ -86,9 +87,10 @@ class LogitEdits:
     def write(self, record: npt.NDArray[np.void]) -> None:
         """Into a SAMPLING record, which then points into this object."""
         record["num_bias"] = len(self._bias_ids)
-        record["bias_ids"], record["bias_values"] = self._bias_ids.ctypes.data, self._bias_values.ctypes.data
-        record["mask"] = 0 if self._mask is None else self._mask.ctypes.data
-        record["num_history"] = 0
+        if len(self._bias_ids):
+            record["bias_ids"], record["bias_values"] = self._bias_ids.ctypes.data, self._bias_values.ctypes.data
+        record["mask"] = self._mask_address
+        record["num_history"] = record["num_seen"] = 0
         if self._history is not None:
             self._history.write(record)
         if self._seen is not None:

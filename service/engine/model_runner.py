@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,9 @@ from service.engine.sequence import Sequence as TokenSequence
 from service.errors import OutputStuck
 
 SEED_RANGE = 1 << 64
+INLINE_MASKS = 2
+"""So few are filled sooner than another thread is woken, and without taking a core from the team: 60 us each for 49,152
+tokens, 2 % of a step of SmolLM2 on two cores."""
 NO_TOKEN_LEFT = (
     "no token can come next: the output format, 'allowed_token_ids', 'logit_bias', 'bad_words' and 'min_tokens' "
     "together rule out all of them"
@@ -29,7 +33,8 @@ NO_TOKEN_LEFT = (
 class ModelRunner:
     """Runs plans of at most `max_tokens` tokens of `max_batch` sequences; called on one thread.
 
-    A step is one native call. With constraints it is two, and their masks are filled while the first computes logits.
+    A step is one native call, before which the masks of a few constraints are filled. With more it is two, and masks
+    are filled while the first computes logits.
     """
 
     def __init__(self, executor: Executor, max_tokens: int, max_batch: int, max_context: int) -> None:
@@ -107,19 +112,25 @@ class ModelRunner:
     def _walk(self, constrained: list[tuple[int, LogitEdits]]) -> dict[int, FailedRow]:
         """The native calls. Returns the rows whose constraints failed; these are drawn without, and not used."""
         address = int(self._step.ctypes.data)
+        if len(constrained) <= INLINE_MASKS:
+            failed = dict(_failures((row, partial(_fill, edits)) for row, edits in constrained))
+            self._free_rows(failed)
+            self.on_filled()
+            self._executor.run(address)
+            return failed
         filling = [(row, self._mask_threads.submit(edits.fill_mask)) for row, edits in constrained]
         self.on_filled()
-        if not constrained:
-            self._executor.run(address)
-            return {}
         try:
             self._executor.run(address, 0, self._sampling_op)
         finally:
-            failed = dict(_failures(filling))
-        for row in failed:
-            self._sampling[row]["mask"] = 0
+            failed = dict(_failures((row, future.exception) for row, future in filling))
+        self._free_rows(failed)
         self._executor.run(address, self._sampling_op)
         return failed
+
+    def _free_rows(self, rows: Iterable[int]) -> None:
+        for row in rows:
+            self._sampling[row]["mask"] = 0
 
     def _fill_chunk(self, chunk: Chunk, index: int, row: int) -> None:
         sequence, start, end = chunk.sequence, chunk.start, chunk.start + chunk.num_tokens
@@ -192,10 +203,21 @@ class ModelRunner:
         return tuple(zip(ids, logprobs, strict=True))
 
 
-def _failures(filling: list[tuple[int, Future[None]]]) -> Iterator[tuple[int, FailedRow]]:
-    """Waits for all of them."""
-    for row, future in filling:
-        error = future.exception()
+def _fill(edits: LogitEdits) -> BaseException | None:
+    """What the constraint raised."""
+    try:
+        edits.fill_mask()
+    except Exception as error:
+        return error
+    return None
+
+
+def _failures(
+    filled: Iterable[tuple[int, Callable[[], BaseException | None]]],
+) -> Iterator[tuple[int, FailedRow]]:
+    """Each is asked for its error, in order: waits for all of them."""
+    for row, error_of in filled:
+        error = error_of()
         if error is not None:
             refusal = error if isinstance(error, OutputStuck) else None
             yield row, FailedRow(f"its constraint gives no mask: {error!r}", refusal)

@@ -1,5 +1,6 @@
 """Compiles output formats for a model's tokens, and keeps what it has compiled. Knows no request."""
 
+import functools
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import llguidance
 
 MAX_KEPT = 64
+MAX_TEXTS = 1024
+"""Whose tokens are remembered."""
 MAX_ROW_ITEMS = 2000
 """Ways to go on that a parser follows at the same time. The work of a token grows with their square."""
 MAX_SHOWN = 300
@@ -64,7 +67,6 @@ class _Tokens:
 
     def __init__(self, tokenizer: Tokenizer, eos_id: int) -> None:
         is_special, bytes_of = tokenizer.vocabulary.is_special, tokenizer.token_bytes
-        self._tokenizer = tokenizer
         self.eos_token_id = eos_id
         self.bos_token_id = tokenizer.bos_id
         self.special_token_ids = [token_id for token_id in range(tokenizer.vocab_size) if is_special(token_id)]
@@ -73,8 +75,11 @@ class _Tokens:
             for token_id in range(tokenizer.vocab_size)
         ]
 
+        # Asked at each mask for the text that the grammar forces there, which is mostly one of a few dozen.
+        self._encode = functools.lru_cache(MAX_TEXTS)(functools.partial(tokenizer.encode, add_special=False))
+
     def __call__(self, text: bytes | str) -> list[int]:
-        return self._tokenizer.encode(text if isinstance(text, str) else text.decode(), add_special=False)
+        return self._encode(text if isinstance(text, str) else text.decode())
 
 
 def _compile(output_format: OutputFormat, trie: "llguidance.LLTokenizer", max_row_items: int) -> "llguidance.LLMatcher":

@@ -84,6 +84,14 @@ def test_the_other_penalties_leave_the_prompt_alone() -> None:
     assert (record["presence_penalty"], record["frequency_penalty"], record["repetition_penalty"]) == (0.5, 0.25, 1)
 
 
+def test_a_record_keeps_nothing_of_the_request_before() -> None:
+    record = record_after(edits(repetition_penalty=1.5, dry=Dry(multiplier=0.5), logit_bias=((3, 1.0),)), 7)
+    assert seen(record)
+    assert history(record)
+    edits(Script(1)).write(record[0])
+    assert (seen(record), history(record), bias(record)) == ({}, [], {})
+
+
 def test_arrays_grow_with_the_output() -> None:
     made = edits(presence_penalty=1.0)
     for length in range(1, 300):
