@@ -1,7 +1,8 @@
 """An HTTP connection of uvicorn's, bounded: how many there are, how long its head is and may take. Knows no route.
 
 uvicorn itself waits for a head for ever, and a client that sends a byte a minute holds a socket as long; httptools'
-native parser, which spares a streamed token much of the CPU that h11's costs it, knows no end of a head.
+native parser, which spares a streamed token much of the CPU that h11's costs it, knows no end of a head, and goes on to
+read a body that was answered before its end.
 """
 
 import asyncio
@@ -68,6 +69,12 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.stop()
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # Answered before its body was there: the rest of it might come a byte a minute, and is nobody's.
+        if not self.pipeline and self.cycle.more_body:
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

@@ -68,6 +68,15 @@ async def test_an_endless_head_is_refused() -> None:
         writer.close()
 
 
+async def test_an_answer_before_the_end_of_a_body_ends_the_connection() -> None:
+    async with listening() as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"POST /nowhere HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\nx")
+        assert b" 404 " in await response(reader)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
 async def test_one_connection_too_many_is_dropped() -> None:
     async with listening(max_connections=2) as address:
         pairs = [await asyncio.open_connection(*address) for _ in range(2)]
