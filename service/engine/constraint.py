@@ -16,7 +16,7 @@ class TokenConstraint(Protocol):
     """
 
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
-        """mask: u32[ceil(V / 32)], zeroed; set bit `id % 32` of word `id // 32` of each token that may come next.
+        """mask: u32[ceil(V / 32)]; written whole: bit `id % 32` of word `id // 32` is set for each token that may come.
 
         Without any bit set the request fails: there is no token that could be drawn.
         """

@@ -14,7 +14,6 @@ import numpy.typing as npt
 from service.engine.constraint import MASK_WORD_TOKENS, TokenConstraint, mask_words
 from service.engine.history import History
 from service.engine.request import SamplingParams
-from service.errors import OutputStuck
 
 
 class LogitEdits:
@@ -74,15 +73,12 @@ class LogitEdits:
             self._bias_ids, self._bias_values = _bias((*self._sampling.logit_bias, *bans))
 
     def fill_mask(self) -> None:
-        """Ask the constraint. Raises what it raises, and OutputStuck if it leaves no token."""
+        """Ask the constraint. Raises what it raises; a mask that leaves no token is found when one is drawn."""
         assert self._constraint is not None
         assert self._mask is not None
-        self._mask[:] = 0
         self._constraint.fill_mask(self._mask)
         if self._allowed is not None:
             self._mask &= self._allowed
-        if not self._mask.any():
-            raise OutputStuck("the output format allows no further token, and no end either")
 
     def write(self, record: npt.NDArray[np.void]) -> None:
         """Into a SAMPLING record, which then points into this object."""

@@ -6,8 +6,8 @@ import numpy as np
 
 from kernels.jit.function import inlined, native
 from kernels.jit.native import load, store
-from kernels.jit.vector import LANES, f32x16, store_f32x16
-from kernels.ops.sampling.partials import copy_padded
+from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
+from kernels.ops.sampling.partials import GROUP, copy_padded
 from kernels.ops.sampling.repeats import punish_repeats
 from kernels.ops.sampling.select import clean_scalar
 
@@ -25,6 +25,9 @@ def has_edits(sampling: Any) -> Any:
 @native
 def edit_row(sampling: Any, logits: int, vocab: int, target: int, scratch: int) -> None:
     """target: f32[vocab padded to whole groups]; scratch: as much. Ids outside the vocabulary are passed over."""
+    if sampling.num_bias == 0 and sampling.num_seen == 0 and sampling.num_history == 0:
+        _copy_allowed(sampling.mask, logits, vocab, target)
+        return
     copy_padded(logits, vocab, target)
     for i in range(sampling.num_bias):
         token = np.int64(load(sampling.bias_ids + 4 * i, np.int32))
@@ -55,6 +58,38 @@ def _punish(sampling: Any, vocab: int, target: int) -> None:
 
 
 @native
+def _copy_allowed(mask: int, logits: int, vocab: int, target: int) -> None:
+    """As `copy_padded` and then `_mask`: what a word bans whole is not read."""
+    banned = f32x16(BANNED)
+    whole = vocab // WORD
+    for index in range(whole):
+        at = 4 * WORD * index
+        word = np.int64(load(mask + 4 * index, np.uint32))
+        if word == 0:
+            store_f32x16(target + at, banned)
+            store_f32x16(target + at + 4 * LANES, banned)
+            continue
+        store_f32x16(target + at, load_f32x16(logits + at))
+        store_f32x16(target + at + 4 * LANES, load_f32x16(logits + at + 4 * LANES))
+        if word != ALL:
+            _ban(target + at, word, WORD)
+    for token in range(WORD * whole, vocab):
+        store(target + 4 * token, load(logits + 4 * token, np.float32), np.float32)
+    if WORD * whole < vocab:
+        _ban(target + 4 * WORD * whole, np.int64(load(mask + 4 * whole, np.uint32)), vocab - WORD * whole)
+    for token in range(vocab, (vocab + GROUP - 1) // GROUP * GROUP):
+        store(target + 4 * token, BANNED, np.float32)
+
+
+@native
+def _ban(target: int, word: Any, count: int) -> None:
+    """Of `count` logits those whose bit is 0."""
+    for bit in range(count):
+        if word >> bit & 1 == 0:
+            store(target + 4 * bit, BANNED, np.float32)
+
+
+@native
 def _mask(mask: int, vocab: int, target: int) -> None:
     """Masks of grammars are nearly all zeros or nearly all ones: whole words of either kind are taken at once."""
     banned = f32x16(BANNED)
@@ -67,6 +102,4 @@ def _mask(mask: int, vocab: int, target: int) -> None:
             for token in range(first, end, LANES):
                 store_f32x16(target + 4 * token, banned)
             continue
-        for token in range(first, end):
-            if word >> (token - first) & 1 == 0:
-                store(target + 4 * token, BANNED, np.float32)
+        _ban(target + 4 * first, word, end - first)

@@ -46,7 +46,7 @@ def exp_scalar(x: float) -> Any:
 
 @native
 def reduce_chunk(logits: int, count: int, inverse_temperature: float, groups: int, partial: int) -> None:
-    """`count` logits, a multiple of GROUP; `groups`: their f32 maxima; inverse_temperature 1 saves the third sum."""
+    """`count` logits, a multiple of GROUP; `groups`: their f32 maxima; inverse_temperature 1 saves a sum, 0 both."""
     greatest, zeros = f32x16(-LIMIT), f32x16(np.float32(0))
     spoilt = zeros
     for group in range(count // GROUP):
@@ -58,25 +58,28 @@ def reduce_chunk(logits: int, count: int, inverse_temperature: float, groups: in
         store(groups + 4 * group, max_lanes(top), np.float32)
         greatest = maximum(top, greatest)
     most = max_lanes(greatest)
-    offset, scale = f32x16(most), f32x16(inverse_temperature)
-    even, odd = zeros, zeros
-    for i in range(0, count, 2 * LANES):
-        address = logits + 4 * i
-        even = even + exp_f32x16(clean(load_f32x16(address)) - offset)
-        odd = odd + exp_f32x16(clean(load_f32x16(address + 4 * LANES)) - offset)
-    total = sum_lanes(even + odd)
-    warm = total
-    if inverse_temperature != np.float32(1):
-        even, odd = zeros, zeros
-        for i in range(0, count, 2 * LANES):
-            address = logits + 4 * i
-            even = even + exp_f32x16((clean(load_f32x16(address)) - offset) * scale)
-            odd = odd + exp_f32x16((clean(load_f32x16(address + 4 * LANES)) - offset) * scale)
-        warm = sum_lanes(even + odd)
+    total = warm = np.float32(0)
+    if inverse_temperature != np.float32(0):
+        total = _weight(logits, count, most, np.float32(1))
+        warm = total
+        if inverse_temperature != np.float32(1):
+            warm = _weight(logits, count, most, inverse_temperature)
     store(partial, most, np.float32)
     store(partial + 4, total, np.float32)
     store(partial + 8, warm, np.float32)
     store(partial + 12, np.float32(not math.isnan(sum_lanes(spoilt))), np.float32)
+
+
+@native
+def _weight(logits: int, count: int, most: Any, scale: Any) -> Any:
+    """Sum of e^((l - most) * scale)."""
+    offset, scales = f32x16(most), f32x16(scale)
+    even = odd = f32x16(np.float32(0))
+    for i in range(0, count, 2 * LANES):
+        address = logits + 4 * i
+        even = even + exp_f32x16((clean(load_f32x16(address)) - offset) * scales)
+        odd = odd + exp_f32x16((clean(load_f32x16(address + 4 * LANES)) - offset) * scales)
+    return sum_lanes(even + odd)
 
 
 @native

@@ -78,8 +78,10 @@ def partials_inverse_temperature(sampling: Any, vocab: int) -> Any:
 
 @native
 def _reduce_row(op: Any, sampling: Any, logits: int, partials: int, groups: int) -> None:
-    """Partials and groups of a padded row, anew."""
-    inverse = partials_inverse_temperature(sampling, op.vocab)
+    """Partials and groups of a padded row, anew; the greatest logit needs no sums."""
+    inverse: Any = np.float32(0)
+    if sampling.temperature >= LEAST_TEMPERATURE:
+        inverse = partials_inverse_temperature(sampling, op.vocab)
     for chunk in range(op.num_chunks):
         first = CHUNK * chunk
         count: Any = min(CHUNK, op.array_bytes // 4 - first)

@@ -15,10 +15,10 @@ class Script:
         self.num_masks = 0
 
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
-        assert not mask.any()
         assert not self.is_finished
         self.num_masks += 1
         allowed = self.token_ids[len(self.accepted)]
+        mask[:] = 0
         mask[allowed // MASK_WORD_TOKENS] = 1 << allowed % MASK_WORD_TOKENS
 
     def accept(self, token_id: int) -> None:
@@ -35,6 +35,7 @@ class Nothing(Script):
 
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
         self.num_masks += 1
+        mask[:] = 0
 
 
 class Broken(Script):
