@@ -47,7 +47,6 @@ class FunctionFile(_Cache):
         return str(self._path.parent)
 
     def load_overload(self, sig: object, target_context: Any) -> Any:
-        target_context.refresh()
         try:
             payload = pickle.loads(self._path.read_bytes())
         except _UNREADABLE:
