@@ -9,15 +9,16 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from service.engine.admission import Admission
 from service.engine.block_tables import PrefixStats
+from service.engine.drafter import DraftStats
 from service.engine.loop import EngineLoop
 from service.engine.observer import EngineObserver, NoObserver
 from service.engine.report import Abort, Add, Command, Occupancy, StepReport, Stop
-from service.engine.request import FinishReason, Request, TokenEvent
+from service.engine.request import DrafterKind, FinishReason, Request, TokenEvent
 from service.engine.runner import Runner
 from service.engine.scheduler import Scheduler
 from service.engine.stream import TokenStream
@@ -45,6 +46,11 @@ class EngineStats:
     """How long it has waited for work since it began."""
     num_waiting_tokens: int = 0
     """Prompt tokens of the requests whose first token has not been heard of."""
+    drafts: Mapping[DrafterKind, DraftStats] = field(default_factory=dict)
+    """Of the drafters that have guessed."""
+    num_used_draft_blocks: int = 0
+    num_draft_blocks: int = 0
+    """KV blocks of the draft model; 0 without one."""
 
     @property
     def is_well(self) -> bool:
@@ -154,6 +160,9 @@ class EngineClient:
             is_alive=self._thread.is_alive(),
             idle_s=self._loop.idle_s,
             num_waiting_tokens=self._admission.num_waiting_tokens,
+            drafts=self._occupancy.drafts,
+            num_used_draft_blocks=self._occupancy.num_used_draft_blocks,
+            num_draft_blocks=self._scheduler.drafting.num_blocks,
         )
 
     def _post(self, report: StepReport) -> None:

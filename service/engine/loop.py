@@ -44,7 +44,8 @@ class EngineLoop:
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
-        runner.on_filled = self._send
+        for computing in (runner, *scheduler.drafting.runners):
+            computing.on_filled = self._send
         self._commands = commands
         self._post = post
         self._clock = clock
@@ -140,11 +141,9 @@ class EngineLoop:
             if not chunk.is_decode:
                 chunk.sequence.prefill_chunks.append((started_s, ended_s, chunk.num_tokens))
                 num_prefill_tokens += chunk.num_tokens
-        num_outputs = 0
         if error is None:
             self._scheduler.observe(plan, ended_s - started_s)
             for output in self._scheduler.commit(plan, sampled):
-                num_outputs += 1
                 self._hand_out(output, ended_s, first_tokens, gaps_s)
         else:
             for sequence in self._scheduler.fail(plan):
@@ -157,8 +156,6 @@ class EngineLoop:
                 num_sequences=len(plan.chunks),
                 num_preempted=plan.num_preempted,
                 num_prefill_tokens=num_prefill_tokens,
-                num_drafts=plan.num_drafts,
-                num_right_drafts=max(0, num_outputs - sum(chunk.samples for chunk in plan.chunks)),
                 begun_s=planned_s,
                 plan_s=started_s - planned_s,
                 run_s=ended_s - started_s,
@@ -213,7 +210,12 @@ class EngineLoop:
     def _report(self, step: StepTimings | None) -> None:
         scheduler = self._scheduler
         occupancy = Occupancy(
-            scheduler.num_running, scheduler.num_used_blocks, scheduler.num_cached_blocks, scheduler.prefix_stats
+            scheduler.num_running,
+            scheduler.num_used_blocks,
+            scheduler.num_cached_blocks,
+            scheduler.prefix_stats,
+            scheduler.drafting.stats,
+            scheduler.drafting.num_used_blocks,
         )
         self._send()
         self._unsent = StepReport(occupancy, tuple(self._events), tuple(self._finished), step)

@@ -32,9 +32,6 @@ class StepTimings:
     num_tokens: int
     num_sequences: int
     num_preempted: int
-    num_drafts: int = 0
-    """Tokens that were guessed and computed with those they would follow."""
-    num_right_drafts: int = 0
     num_prefill_tokens: int = 0
     """Of `num_tokens`, those of prompts."""
     begun_s: float

@@ -1,10 +1,12 @@
 """What crosses from the engine thread to the event loop: one report a step, and the commands the other way. Facts."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from service.engine.block_tables import NO_PREFIXES, PrefixStats
+from service.engine.drafter import DraftStats
 from service.engine.observer import RequestTimings, StepTimings
-from service.engine.request import Request, TokenEvent
+from service.engine.request import DrafterKind, Request, TokenEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Occupancy:
     num_used_blocks: int = 0
     num_cached_blocks: int = 0
     prefixes: PrefixStats = NO_PREFIXES
+    drafts: Mapping[DrafterKind, DraftStats] = field(default_factory=dict)
+    num_used_draft_blocks: int = 0
+    """Of the draft model."""
 
 
 @dataclass(frozen=True, slots=True)

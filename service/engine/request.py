@@ -11,6 +11,16 @@ from service.request_context import NO_CONTEXT, RequestContext
 MAX_PRIORITY = 100
 
 
+class DrafterKind(Enum):
+    """Who guesses tokens, to have several verified in one step. None of them changes a token."""
+
+    NONE = "none"
+    PROMPT_LOOKUP = "prompt_lookup"
+    """From the sequence's own text."""
+    DRAFT_MODEL = "draft_model"
+    """A smaller model with the same vocabulary."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dry:
     """Punishes tokens that would continue a repetition; see kernels.ops.sampling.repeats."""
@@ -129,6 +139,8 @@ class Request:
     """Requests share cached prefixes only with those of the same salt."""
     constraint: TokenConstraint | None = None
     """Which tokens may follow, for structured output. Of this request alone: it changes with every token."""
+    drafter: DrafterKind | None = None
+    """None: the engine's own choice. One that the engine lacks guesses nothing."""
     context: RequestContext = NO_CONTEXT
 
     def __post_init__(self) -> None:

@@ -20,15 +20,16 @@ from operator import attrgetter
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.block_tables import BlockTables, PrefixStats
 from service.engine.blocks import BlockPool
+from service.engine.draft_model import DraftModel
 from service.engine.drafting import Drafting
 from service.engine.limits import SchedulerLimits
-from service.engine.output import Output
+from service.engine.output import Output, take_row
 from service.engine.plan import Chunk, StepPlan
 from service.engine.prefill_chunk import prefill_chunk, take_scores
 from service.engine.prefill_pace import PrefillPace
-from service.engine.request import FailedRow, FinishReason, Request, SampledToken
+from service.engine.request import FailedRow, Request, SampledToken
 from service.engine.sequence import Sequence
-from service.errors import ContextOverflow, OutputStuck
+from service.errors import ContextOverflow
 
 PRIORITY_STEP_S = 10.0
 
@@ -36,11 +37,17 @@ _rank = attrgetter("rank")
 
 
 class Scheduler:
-    def __init__(self, pool: BlockPool, limits: SchedulerLimits, eos_ids: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        pool: BlockPool,
+        limits: SchedulerLimits,
+        eos_ids: Iterable[int] = (),
+        draft_model: DraftModel | None = None,
+    ) -> None:
         self._pool = pool
         self._tables = BlockTables(pool, shares=limits.shares_prefixes, kv_type=limits.kv_type)
         self._limits = limits
-        self._drafting = Drafting(limits)
+        self.drafting = Drafting(limits, draft_model)
         self._pace = PrefillPace(limits.inter_token_s)
         self._eos_ids = frozenset(eos_ids)
         # Both in the order of rank. A waiting sequence holds no blocks.
@@ -143,7 +150,10 @@ class Scheduler:
         """The next step, to be given to `commit` or to `fail` before another is made."""
         num_preempted = self._grow_decoding()
         decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks <= 0]
-        chunks = [self._decode_chunk(s, len(decoding)) for s in decoding]
+        chunks = [
+            Chunk(sequence, sequence.num_computed, 1 + len(drafts), samples=True, drafts=drafts)
+            for sequence, drafts in zip(decoding, self._drafts(decoding), strict=True)
+        ]
         prefilling = [s for s in self._running if not s.is_decoding]
         budget = self._prefill_budget(len(decoding), len(prefilling) + len(self._waiting))
         may_admit = True
@@ -196,6 +206,7 @@ class Scheduler:
         """Assert that no block is lost and both orders are kept."""
         self._pool.check(sequence.block_table for sequence in self._running)
         self._tables.check()
+        self.drafting.check(self._running)
         for sequences in (self._running, self._waiting):
             assert sequences == sorted(sequences, key=_rank), "out of order"
         assert all(not s.block_table and s.num_computed == 0 for s in self._waiting), "who waits holds nothing"
@@ -228,6 +239,7 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
         self._tables.release(sequence)
+        self.drafting.release(sequence)
         sequence.num_preemptions += 1
         insort(self._waiting, sequence, key=_rank)
 
@@ -243,58 +255,34 @@ class Scheduler:
 
     def _end(self, sequence: Sequence, *, is_spoilt: bool = False) -> None:
         self._tables.release(sequence, is_spoilt=is_spoilt)
+        self.drafting.release(sequence)
         self._timed.pop(sequence.id, None)
 
-    def _decode_chunk(self, sequence: Sequence, num_decoding: int) -> Chunk:
-        drafts = self._drafts(sequence, num_decoding)
-        return Chunk(sequence, sequence.num_computed, 1 + len(drafts), samples=True, drafts=drafts)
-
-    def _drafts(self, sequence: Sequence, num_decoding: int) -> tuple[int, ...]:
+    def _drafts(self, decoding: Seq[Sequence]) -> Seq[tuple[int, ...]]:
         """Only where a step has room that nobody else needs: none is prefilling or waiting."""
-        if not self._limits.num_drafts or self._waiting or len(self._running) > num_decoding:
-            return ()
-        drafts = self._drafting.guess(sequence, num_decoding)
-        if sequence.num_free_places < len(drafts) and self._pool.can_allocate(1 + len(self._running)):
+        if not self._limits.num_drafts or self._waiting or len(self._running) > len(decoding):
+            return [()] * len(decoding)
+        return self.drafting.guess(decoding, self._num_places)
+
+    def _num_places(self, sequence: Sequence, num_drafts: int) -> int:
+        """For its next tokens, with a block more where one is to spare."""
+        if sequence.num_free_places < num_drafts and self._pool.can_allocate(1 + len(self._running)):
             sequence.block_table += self._pool.allocate(1)
-        return drafts[: sequence.num_free_places]
+        return min(num_drafts, sequence.num_free_places)
 
     def _take_rows(self, chunk: Chunk, rows: Seq[SampledToken | FailedRow]) -> Iterator[Output]:
         """The first row counts; each further one as long as the draft it builds on was what came before."""
         sequence, num_right, reason, row = chunk.sequence, 0, None, None
         for row, draft in zip_longest(take_scores(chunk, rows), chunk.drafts):
-            output = self._take(sequence, row)
+            output = take_row(sequence, row)
             yield output
             reason = output.finish_reason
             if reason is not None or draft != sequence.token_ids[-1]:
                 break
             num_right += 1
         sequence.num_computed += num_right
-        self._drafting.learn(chunk, num_right)
+        self.drafting.learn(chunk, num_right)
         self._tables.publish(sequence)
         if reason is not None:
             self._running.remove(sequence)
             self._end(sequence, is_spoilt=isinstance(row, FailedRow))
-
-    def _take(self, sequence: Sequence, token: SampledToken | FailedRow) -> Output:
-        if isinstance(token, FailedRow):
-            return Output(sequence, token, FinishReason.ERROR)
-        constraint = sequence.request.constraint
-        is_complete = False
-        if constraint is not None:
-            try:
-                constraint.accept(token.id)
-                is_complete = constraint.is_finished
-            except Exception as error:  # it is not ours: whatever it raises ends this request and no other
-                refusal = error if isinstance(error, OutputStuck) else None
-                failed = FailedRow(f"its constraint refused token {token.id}: {error!r}", refusal)
-                return Output(sequence, failed, FinishReason.ERROR)
-        sequence.token_ids.append(token.id)
-        reason = self._finish_reason(sequence, token.id)
-        if is_complete and reason is not FinishReason.STOP:
-            return Output(sequence, token, FinishReason.STOP, is_complete=True)
-        return Output(sequence, token, reason)
-
-    def _finish_reason(self, sequence: Sequence, token_id: int) -> FinishReason | None:
-        if token_id in sequence.end_ids and sequence.num_output_tokens >= sequence.sampling.min_tokens:
-            return FinishReason.STOP
-        return FinishReason.LENGTH if sequence.num_output_tokens == sequence.max_tokens else None

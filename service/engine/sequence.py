@@ -2,9 +2,9 @@
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import blocks_for
+from service.engine.draft_length import DraftLength
 from service.engine.logit_edits import LogitEdits
 from service.engine.mirostat import Mirostat
-from service.engine.prompt_lookup import PromptLookup
 from service.engine.request import Request, SampledToken, SamplingParams
 
 
@@ -14,11 +14,11 @@ class Sequence:
     __slots__ = (
         "block_keys",
         "block_table",
+        "draft_length",
         "edits",
         "end_ids",
         "first_token_s",
         "last_token_s",
-        "lookup",
         "max_tokens",
         "mirostat",
         "num_cached_tokens",
@@ -55,8 +55,8 @@ class Sequence:
         self.edits: LogitEdits | None = None
         """Made by the runner, which knows the vocabulary, before the first draw; None while nothing is edited."""
         self.mirostat = None if request.sampling.mirostat is None else Mirostat(request.sampling.mirostat)
-        self.lookup: PromptLookup | None = None
-        """Made with its first guess."""
+        self.draft_length: DraftLength | None = None
+        """Made with its first guess; outlives preemption."""
         self.token_ids = list(request.prompt_ids)
         """Prompt and output."""
         self.num_computed = 0

@@ -7,9 +7,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.engine.client import EngineStats
+from service.engine.drafter import NO_DRAFTS
 from service.engine.observer import RequestTimings, StepTimings
 from service.engine.plan import Phase
-from service.engine.request import FinishReason
+from service.engine.request import DrafterKind, FinishReason
 from service.metrics import buckets
 from service.metrics.histogram import Histogram
 from service.request_context import RequestContext
@@ -63,8 +64,6 @@ class EngineMetrics:
         self._prompt_tokens = counter("prompt_tokens", "Prompt tokens of the requests that have ended.")
         self._generation_tokens = counter("generation_tokens", "Tokens generated.")
         self._preemptions = counter("preemptions", "Times a sequence gave its KV blocks back and is computed again.")
-        self._draft_tokens = counter("draft_tokens", "Tokens guessed from a sequence's own text, and verified.")
-        self._right_draft_tokens = counter("draft_tokens_accepted", "Guessed tokens that were right.")
         step_duration = histogram(
             "step_duration_seconds", "One step of the engine: plan, run and commit.", buckets.STEP_S, "phase"
         )
@@ -86,9 +85,6 @@ class EngineMetrics:
             self._step_failures.inc()
         if step.num_preempted:
             self._preemptions.inc(step.num_preempted)
-        if step.num_drafts:
-            self._draft_tokens.inc(step.num_drafts)
-            self._right_draft_tokens.inc(step.num_right_drafts)
         self.plan_s += step.plan_s
         self.run_s += step.run_s
         self.commit_s += step.commit_s
@@ -151,3 +147,22 @@ class EngineCollector(Collector):
             ("gemmule_prefix_cache_hits", "Prompt tokens found in the KV cache.", stats.prefixes.num_hit_tokens),
         ):
             yield CounterMetricFamily(name, text, value=float(value))
+        yield from _draft_counters(stats)
+        if stats.num_draft_blocks:
+            for name, text, value in (
+                ("used", "KV cache blocks that the draft model holds.", stats.num_used_draft_blocks),
+                ("capacity", "KV cache blocks of the draft model in all.", stats.num_draft_blocks),
+            ):
+                yield GaugeMetricFamily(f"gemmule_draft_kv_blocks_{name}", text, value=float(value))
+
+
+def _draft_counters(stats: EngineStats) -> Iterable[Metric]:
+    """For each kind of drafter, whether it has guessed or not."""
+    guessed = CounterMetricFamily("gemmule_draft_tokens", "Tokens guessed, and verified.", labels=("drafter",))
+    right = CounterMetricFamily("gemmule_draft_tokens_accepted", "Guessed tokens that were right.", labels=("drafter",))
+    for kind in DrafterKind:
+        if kind is not DrafterKind.NONE:
+            drafts = stats.drafts.get(kind, NO_DRAFTS)
+            guessed.add_metric((kind.value,), drafts.num_guessed)
+            right.add_metric((kind.value,), drafts.num_right)
+    yield from (guessed, right)

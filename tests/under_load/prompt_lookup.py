@@ -33,8 +33,8 @@ def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
     ):
         ratios, num_different = asyncio.run(_all(guessing, plain, rounds))
         metrics = guessing.metrics()
-    drafts = metrics.value("gemmule_draft_tokens_total")
-    print(f"of {drafts:.0f} guesses {metrics.value('gemmule_draft_tokens_accepted_total'):.0f} were right")
+    drafts = metrics.sum("gemmule_draft_tokens_total")
+    print(f"of {drafts:.0f} guesses {metrics.sum('gemmule_draft_tokens_accepted_total'):.0f} were right")
     yield Verdict("decode tokens/s with guesses, times those without", median(ratios), 1.5, is_most=False)
     yield Verdict("answers that differ", num_different, 0)
 

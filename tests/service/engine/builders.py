@@ -4,6 +4,7 @@ from itertools import count
 from typing import Any
 
 from service.engine.blocks import BlockPool
+from service.engine.draft_model import DraftModel
 from service.engine.limits import SchedulerLimits
 from service.engine.request import FinishReason, Request, SamplingParams, TokenEvent
 from service.engine.scheduler import Scheduler
@@ -28,10 +29,11 @@ def scheduler(
     max_context: int = 1024,
     max_batch: int = 4,
     token_budget: int = 64,
+    draft_model: DraftModel | None = None,
     **more: Any,
 ) -> Scheduler:
     limits = SchedulerLimits(max_context=max_context, max_batch=max_batch, token_budget=token_budget, **more)
-    return Scheduler(BlockPool(num_blocks), limits, eos_ids={EOS})
+    return Scheduler(BlockPool(num_blocks), limits, {EOS}, draft_model)
 
 
 async def tokens_of(stream: TokenStream) -> list[int]:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from kernels.runtime.abi import BLOCK_TOKENS
-from service.engine.prompt_lookup import REST_STEPS, PromptLookup
+from service.engine.draft_length import REST_STEPS, DraftLength
+from service.engine.prompt_lookup import PromptLookup
 from service.engine.request import FailedRow, FinishReason
 from tests.service.engine.builders import request, scheduler
 from tests.service.engine.constraints import Script
@@ -14,42 +15,42 @@ from tests.service.fakes import FakeRunner
 
 
 def test_what_followed_the_last_tokens_before_is_guessed() -> None:
-    lookup = PromptLookup(8)
+    lookup = PromptLookup()
     text = [1, 2, 3, 4, 5, 6, 7, 9, 1, 2, 3]
-    assert lookup.guess(text, 8) == (4, 5, 6, 7)
-    assert PromptLookup(8).guess([1, 2, 3, 1, 2, 3], 8) == (1, 2, 3, 1)
+    assert lookup.guess(text, 4) == (4, 5, 6, 7)
+    assert PromptLookup().guess([1, 2, 3, 1, 2, 3], 4) == (1, 2, 3, 1)
     assert lookup.guess(text, 2) == (4, 5)
     assert lookup.guess([*text, 8], 8) == ()
 
 
 def test_the_latest_occurrence_counts() -> None:
-    assert PromptLookup(8).guess([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3], 1) == (5,)
+    assert PromptLookup().guess([1, 2, 3, 4, 1, 2, 3, 5, 1, 2, 3], 1) == (5,)
 
 
 @pytest.mark.parametrize("text", [[], [1], [1, 2, 3], [1, 2, 3, 1, 2, 4]])
 def test_nothing_to_guess_from(text: list[int]) -> None:
-    assert PromptLookup(8).guess(text, 8) == ()
+    assert PromptLookup().guess(text, 8) == ()
 
 
 def test_the_index_grows_with_the_text() -> None:
-    lookup, text = PromptLookup(8), [1, 2, 3, 4, 5]
+    lookup, text = PromptLookup(), [1, 2, 3, 4, 5]
     for token in (1, 2, 3):
         assert lookup.guess(text, 8) == ()
         text.append(token)
-    assert lookup.guess(text, 8) == (4, 5, 1, 2)
+    assert lookup.guess(text, 4) == (4, 5, 1, 2)
 
 
 def test_guesses_grow_while_they_are_right_and_rest_when_they_are_not() -> None:
-    lookup, text = PromptLookup(16), list(range(40)) * 2
-    assert len(lookup.guess(text[:60], 16)) == 4
-    lookup.learn(4, 4)
-    assert len(lookup.guess(text[:60], 16)) == 8
-    lookup.learn(8, 2)
-    assert len(lookup.guess(text[:60], 16)) == 3
+    length = DraftLength(16)
+    assert length.next() == 4
+    length.learn(4, 4)
+    assert length.next() == 8
+    length.learn(8, 2)
+    assert length.next() == 3
     for num in (3, 1):
-        assert len(lookup.guess(text[:60], 16)) == num
-        lookup.learn(num, 0)
-    assert [len(lookup.guess(text[:60], 16)) for _ in range(REST_STEPS + 1)] == [0] * REST_STEPS + [1]
+        assert length.next() == num
+        length.learn(num, 0)
+    assert [length.next() for _ in range(REST_STEPS + 1)] == [0] * REST_STEPS + [1]
 
 
 @pytest.mark.parametrize("alphabet", [b"a", b"ab", b"abcdefgh"])

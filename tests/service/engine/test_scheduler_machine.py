@@ -8,12 +8,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from kernels.runtime.abi import BLOCK_TOKENS
 from service.engine.blocks import BlockPool
+from service.engine.drafter import NO_DRAFTS
 from service.engine.limits import SchedulerLimits
 from service.engine.output import Output
 from service.engine.plan import StepPlan
-from service.engine.request import FailedRow, FinishReason, Request, SampledToken, SamplingParams
+from service.engine.request import DrafterKind, FailedRow, FinishReason, Request, SampledToken, SamplingParams
 from service.engine.scheduler import Scheduler
 from service.errors import ContextOverflow
+from tests.service.engine.fake_draft_model import FakeDraftRunner, fake_draft_model
 from tests.service.fakes import LETTERS, FakeRunner
 
 
@@ -21,12 +23,15 @@ class SchedulerMachine(RuleBasedStateMachine):
     @initialize(
         num_blocks=st.integers(1, 10),
         max_context=st.integers(2, 400),
-        max_batch=st.integers(1, 6),
+        max_batch=st.integers(1, 12),
         spare_budget=st.integers(0, 70),
         shares_prefixes=st.booleans(),
         inter_token_s=st.none() | st.floats(1e-4, 1.0),
-        num_drafts=st.sampled_from([0, 0, 1, 5, 20]),
+        num_drafts=st.sampled_from([0, 1, 5, 20]),
         alphabet=st.sampled_from([b"a", b"ab", LETTERS]),
+        percent_right=st.sampled_from([None, 0, 70, 100]),
+        num_draft_blocks=st.integers(1, 10),
+        draft_context=st.integers(2, 400),
     )
     def build(
         self,
@@ -38,7 +43,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         inter_token_s: float | None,
         num_drafts: int,
         alphabet: bytes,
+        percent_right: int | None,
+        num_draft_blocks: int,
+        draft_context: int,
     ) -> None:
+        """`percent_right`: of the draft model's guesses; None: there is no such model."""
         limits = SchedulerLimits(
             max_context=max_context,
             max_batch=max_batch,
@@ -48,7 +57,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             num_drafts=num_drafts,
         )
         self.pool = BlockPool(num_blocks)
-        self.engine = Scheduler(self.pool, limits)
+        draft_model, self.draft_pool = None, BlockPool(1)
+        self.guessing = FakeDraftRunner(percent_right=percent_right or 0, alphabet=alphabet)
+        if percent_right is not None:
+            draft_model, self.draft_pool = fake_draft_model(
+                self.guessing, num_draft_blocks, max_context=draft_context, shares_prefixes=shares_prefixes
+            )
+        self.engine = Scheduler(self.pool, limits, draft_model=draft_model)
         # With one letter every guess comes true, with two some do.
         self.runner = FakeRunner(alphabet=alphabet)
         self.open: dict[str, Request] = {}
@@ -66,6 +81,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         num_common=st.integers(0, 150),
         salt=st.sampled_from(["", "a"]),
         prompt_logprobs=st.sampled_from([None, None, 0, 2]),
+        drafter=st.none() | st.sampled_from(DrafterKind),
     )
     def add(
         self,
@@ -77,6 +93,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         num_common: int,
         salt: str,
         prompt_logprobs: int | None,
+        drafter: DrafterKind | None,
     ) -> None:
         self.num_added += 1
         self.now_s += waited_s
@@ -93,6 +110,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             arrival_s=self.now_s,
             priority=priority,
             cache_salt=salt,
+            drafter=drafter,
         )
         try:
             self.engine.add(request, seed=self.num_added)
@@ -137,6 +155,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             else:
                 self._hear(output)
 
+    @rule()
+    def the_draft_model_fails(self) -> None:
+        if self.open:
+            self.guessing.to_raise.append(RuntimeError("bad luck"))
+            self._step()
+            self.guessing.to_raise.clear()
+
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
         if self.open:
@@ -164,10 +189,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert not self.open
         assert self.pool.num_used == 0
         self.pool.check([])
+        self.draft_pool.check([])
 
     def _plan(self) -> StepPlan:
         plan = self.engine.plan()
+        num_right = sum(stats.num_right for stats in self.engine.drafting.stats.values())
+        by_model = self.engine.drafting.stats.get(DrafterKind.DRAFT_MODEL, NO_DRAFTS)
         event(f"guesses: {plan.num_drafts > 0}")
+        event(f"some came true: {num_right > 0}, of the draft model: {by_model.num_right > 0}")
         assert plan.num_logit_rows <= self.engine.limits.max_batch
         event(f"preempts: {plan.num_preempted > 0}")
         event(f"shares: {self.engine.prefix_stats.num_hit_tokens > 0}")

@@ -5,9 +5,10 @@ from prometheus_client import CollectorRegistry
 
 from service.engine.block_tables import PrefixStats
 from service.engine.client import EngineStats
+from service.engine.drafter import DraftStats
 from service.engine.observer import FirstToken, RequestTimings, StepTimings
 from service.engine.plan import Phase
-from service.engine.request import FinishReason
+from service.engine.request import DrafterKind, FinishReason
 from service.metrics.engine_metrics import EngineCollector, EngineMetrics
 
 
@@ -98,6 +99,9 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
                 heartbeat_age_s=0.5,
                 is_alive=True,
                 idle_s=3.0,
+                drafts={DrafterKind.DRAFT_MODEL: DraftStats(9, 6)},
+                num_used_draft_blocks=2,
+                num_draft_blocks=32 if running == 5 else 0,
             )
         )
         assert registry.get_sample_value("gemmule_requests_running") == running
@@ -108,4 +112,12 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
     assert registry.get_sample_value("gemmule_prefix_cache_queries_total") == 100
     assert registry.get_sample_value("gemmule_prefix_cache_hits_total") == 64
     assert registry.get_sample_value("gemmule_kv_usage_ratio") == 7 / 64
+    for kind, guessed, right in (("draft_model", 9, 6), ("prompt_lookup", 0, 0)):
+        assert registry.get_sample_value("gemmule_draft_tokens_total", {"drafter": kind}) == guessed
+        assert registry.get_sample_value("gemmule_draft_tokens_accepted_total", {"drafter": kind}) == right
+    assert registry.get_sample_value("gemmule_draft_tokens_total", {"drafter": "none"}) is None
+    assert registry.get_sample_value("gemmule_draft_kv_blocks_used") == 2
+    assert registry.get_sample_value("gemmule_draft_kv_blocks_capacity") == 32
+    stats.append(stats[0])
+    assert registry.get_sample_value("gemmule_draft_kv_blocks_capacity") is None, "without a draft model"
     assert registry.get_sample_value("gemmule_engine_alive") == 1
