@@ -118,6 +118,7 @@ class Generator:
                     priority=request.priority,
                     deadline_s=None if request.timeout_s is None else arrival_s + request.timeout_s,
                     cache_salt=request.cache_salt,
+                    drafter=request.drafter,
                     constraint=constraint,
                     context=current_context.get(),
                 )

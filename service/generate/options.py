@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from service.engine.request import MAX_PRIORITY, Dry, MirostatParams, SamplingParams
+from service.engine.request import MAX_PRIORITY, DrafterKind, Dry, MirostatParams, SamplingParams
 from service.errors import Unsupported
 from service.generate.prompt import Prompt
 from service.generate.request import GenerationRequest
@@ -171,6 +171,9 @@ class SamplingOptions(BaseModel):
     timeout_s: float | None = Field(
         None, gt=0, le=86400, allow_inf_nan=False, description="End with what there is after so many seconds."
     )
+    drafter: Literal["none", "prompt_lookup", "draft_model"] | None = Field(
+        None, description="Who guesses tokens, where the server has it; changes no token."
+    )
     cache_salt: str | None = Field(
         None, max_length=MAX_STOP_CHARS, description="Share cached prefixes only with requests of the same salt."
     )
@@ -197,6 +200,7 @@ class SamplingOptions(BaseModel):
                 priority=self.priority or 0,
                 timeout_s=self.timeout_s,
                 cache_salt=self.cache_salt or "",
+                drafter=None if self.drafter is None else DrafterKind(self.drafter),
             )
             for index, prompt in enumerate(prompts)
             for sample in range(num_samples)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.engine.request import SamplingParams
+from service.engine.request import DrafterKind, SamplingParams
 from service.generate.prompt import Prompt
 from service.structured.output_format import OutputFormat
 
@@ -27,3 +27,5 @@ class GenerationRequest:
     """What the output must look like."""
     cache_salt: str = ""
     """Cached prefixes are shared only among requests of the same salt."""
+    drafter: DrafterKind | None = None
+    """None: the engine's choice."""

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.engine.request import Dry, MirostatParams
+from service.engine.request import DrafterKind, Dry, MirostatParams
 from tests.service.fakes import BOS, FakeRunner
 from tests.service.http.api import MODEL, api, check_error
 from tests.service.http.test_sockets import server
@@ -108,6 +108,7 @@ async def test_the_further_samplers_reach_the_engine() -> None:
         "priority": -3,
         "timeout_s": 60,
         "cache_salt": "tenant",
+        "drafter": "prompt_lookup",
     }
     async with api(Runner()) as client:
         response = await client.post("/v1/completions", json={"prompt": "a", "max_tokens": 1, **body})
@@ -122,4 +123,5 @@ async def test_the_further_samplers_reach_the_engine() -> None:
     assert sampling.allowed_token_ids == {1, 2, 3}
     assert set(sampling.bad_words) == {tuple(b"no"), tuple(b" no")}
     assert (seen[0].priority, seen[0].cache_salt) == (-3, "tenant")
+    assert seen[0].drafter is DrafterKind.PROMPT_LOOKUP
     assert seen[0].deadline_s - seen[0].arrival_s == pytest.approx(60)

@@ -56,6 +56,7 @@ async def test_bodies_that_are_no_json_object(path: str, body: bytes) -> None:
         ({"bad_words": [""]}, "invalid_request", "bad_words[0]"),
         ({"priority": 101}, "invalid_request", "priority"),
         ({"timeout_s": 0}, "invalid_request", "timeout_s"),
+        ({"drafter": "oracle"}, "invalid_request", "drafter"),
     ],
 )
 async def test_bad_completion_fields(fields: dict[str, object], code: str, param: str | None, stream: bool) -> None:
