@@ -2,11 +2,12 @@
 
 import gc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
+from service.engine.draft_model import DraftModel
 from service.engine.limits import SchedulerLimits
 from service.engine.observer import EngineObserver
 from service.engine.runner import Runner
@@ -45,6 +46,11 @@ class LoadedModel(MeasuredModel, TracedModel, Protocol):
         """Blocks of the KV cache."""
         ...
 
+    @property
+    def draft(self) -> "LoadedModel | None":
+        """A smaller model, of the same vocabulary and loaded as ready, that guesses for it."""
+        ...
+
     def description(self) -> Sequence[str]:
         """Lines for the start-up report: CPU, features, threads, model, one per op with its micro-kernels and why."""
         ...
@@ -75,7 +81,7 @@ def open_engine(
         max_batch=settings.max_batch,
         token_budget=settings.max_step_tokens,
         inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
-        num_drafts=settings.draft_tokens,
+        num_drafts=settings.num_drafts,
         shares_prefixes=settings.prefix_cache,
         kv_type=settings.kv_type,
     )
@@ -86,7 +92,7 @@ def open_engine(
         traces.steps.open(model)
         observers.append(traces.steps)
     engine = EngineClient(
-        Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids),
+        Scheduler(BlockPool(model.num_blocks), limits, model.tokenizer.eos_ids, _drafter(model.draft, limits)),
         model.runner,
         max_queue=settings.max_queue,
         max_queue_tokens=settings.max_queue_tokens,
@@ -101,3 +107,10 @@ def open_engine(
     generator = Generator(engine, model.tokenizer, model.chat_template)
     serving.open(name, generator, engine.max_context, engine.stats, model.explain, model.description())
     return engine
+
+
+def _drafter(model: LoadedModel | None, limits: SchedulerLimits) -> DraftModel | None:
+    """`limits`: of the model that it guesses for."""
+    if model is None:
+        return None
+    return DraftModel(model.runner, BlockPool(model.num_blocks), replace(limits, max_context=model.max_context))

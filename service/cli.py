@@ -112,7 +112,13 @@ def serve(
     draft_tokens: Annotated[
         str | None,
         typer.Option(
-            help="Tokens that a sequence may guess from its own text, to have them verified in one step; 0: none."
+            help="Tokens to guess for a sequence and verify in one step (default: 8 with a draft model, else 0)."
+        ),
+    ] = None,
+    draft_model: Annotated[
+        str | None,
+        typer.Option(
+            help="GGUF file or demo model, of the same vocabulary, that guesses tokens (default: the text does)."
         ),
     ] = None,
     kv_memory: Annotated[

@@ -13,6 +13,7 @@ from kernels.errors import KernelsError
 from kernels.runtime.team import Team
 from service.errors import GemmuleError, SettingsError
 from service.gguf.parts import model_name
+from service.load_draft import load_alone
 from service.loader import GemmuleModel, load_model, num_threads
 from service.pull import resolve_model
 from service.settings import Settings
@@ -26,8 +27,7 @@ def load_models(settings: Settings) -> tuple[GemmuleModel, ...]:
     Raises the first one's error where none can be.
     """
     if len(settings.models) == 1:
-        path = resolve_model(settings.model, settings.cache)
-        return (_named(load_model(path, settings, measures_peaks=True), settings.served_name),)
+        return (_named(load_alone(settings, measures_peaks=True), settings.served_name),)
     errors: list[GemmuleError | KernelsError] = []
     loaded: dict[str, GemmuleModel] = {}
     with ExitStack() as opened:

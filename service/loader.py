@@ -32,11 +32,7 @@ from kernels.runtime.stats import ExecutorTimes, KernelStats
 from kernels.runtime.team import Team
 from kernels.runtime.trace import Tracer
 from kernels.self_test import Fault, SelfTest
-from service.engine.blocks import blocks_for
 from service.engine.model_runner import ModelRunner
-from service.engine.plan import Chunk, StepPlan
-from service.engine.request import Request, SamplingParams
-from service.engine.sequence import Sequence as TokenSequence
 from service.errors import ModelFileError, SettingsError
 from service.explain import ExplainedOp, explain
 from service.gguf.parts import model_name
@@ -55,6 +51,7 @@ from service.model.weights import WeightPlanner, Weights
 from service.packed.folder import PACKED, Outcome
 from service.settings import Settings
 from service.tokenizer import ChatTemplate, Tokenizer, load_chat_template, load_tokenizer
+from service.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +84,8 @@ class GemmuleModel:
     """The machine's roofs, if they were measured."""
     packed_cache: Outcome
     """Where the packed weights came from."""
+    draft: GemmuleModel | None = None
+    """Guesses for it, on the same team."""
     on_close: Callable[[], None] = lambda: None
     """What else ends with it."""
 
@@ -111,13 +110,14 @@ class GemmuleModel:
         return sum(tensor.num_rows * tensor.row_elements for tensor in self.file.tensors.values())
 
     def description(self) -> Sequence[str]:
-        return describe(self.cpu, self.config, self.weights, self.kv, self.limits, self.attention)
+        lines = describe(self.cpu, self.config, self.weights, self.kv, self.limits, self.attention)
+        return lines if self.draft is None else [*lines, *(f"draft {line}" for line in self.draft.description()[2:])]
 
     def kernel_stats(self) -> Sequence[KernelStats]:
         return self.executor.kernel_stats()
 
     def kernel_faults(self) -> Sequence[Fault]:
-        return self.faults
+        return self.faults if self.draft is None else tuple({*self.faults, *self.draft.faults})
 
     def explain(self, stats: Sequence[KernelStats] | None = None) -> tuple[ExplainedOp, ...]:
         """What a step is made of. stats: of the steps to show; without, of all since the load. Any thread may ask."""
@@ -125,10 +125,14 @@ class GemmuleModel:
         return explain(self.executor.program, matrices, self.kernel_stats() if stats is None else stats)
 
     def num_compilations(self) -> int:
-        return compile_events() + self.library.num_compiled
+        return compile_events() + sum(library.num_compiled for library in self._libraries)
 
     def num_cache_hits(self) -> int:
-        return cache_hits() + self.library.num_found
+        return cache_hits() + sum(library.num_found for library in self._libraries)
+
+    @property
+    def _libraries(self) -> tuple[KernelLibrary, ...]:
+        return (self.library,) if self.draft is None else (self.library, self.draft.library)
 
     def executor_times(self) -> ExecutorTimes:
         return self.executor.times()
@@ -155,6 +159,7 @@ class GemmuleModel:
             load_s=self.load_s,
             peaks=self.peaks,
             packed_cache=self.packed_cache.value,
+            draft=None if self.draft is None else self.draft.machine_facts(),
         )
 
     def close(self) -> None:
@@ -165,13 +170,19 @@ class GemmuleModel:
 
 
 def load_model(
-    path: Path, settings: Settings, *, measures_peaks: bool = False, team: Team | None = None, num_models: int = 1
+    path: Path,
+    settings: Settings,
+    *,
+    measures_peaks: bool = False,
+    team: Team | None = None,
+    num_models: int = 1,
+    beside_block_bytes: int = 0,
 ) -> GemmuleModel:
     """Raises ModelFileError or SettingsError, each one clear line; what was opened until then is closed again.
 
     `measures_peaks`: also the machine's roofs, for the metrics; once a boot, in some tenths of a second. `team`:
     threads that other models use, too; without, threads of its own. `num_models`: how many share the memory for KV
-    caches.
+    caches; `beside_block_bytes`: what comes beside each block of its own.
     """
     watch = Stopwatch()
     cpu = detect_cpu()
@@ -209,7 +220,13 @@ def load_model(
         _check_vocabulary(file, tokenizer, weights)
         kv_type = kv_type_named(settings.kv_type)
         kv = make_kv_cache(
-            config, limits.max_context, limits.max_batch, settings.kv_memory, kv_type, num_models=num_models
+            config,
+            limits.max_context,
+            limits.max_batch,
+            settings.kv_memory,
+            kv_type,
+            num_models=num_models,
+            beside_block_bytes=beside_block_bytes,
         )
         try:
             with watch.stage("compile"):
@@ -223,7 +240,7 @@ def load_model(
         executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):
-            _warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
+            warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
         peaks = None
         if measures_peaks:
             with watch.stage("peaks"):
@@ -276,14 +293,3 @@ def _check_vocabulary(file: GGUFFile, tokenizer: Tokenizer, weights: Weights) ->
         raise ModelFileError(
             f"{file.path.name}: {tokenizer.vocab_size} tokens in the metadata, {num_rows} rows in token_embd.weight"
         )
-
-
-def _warm_up(runner: ModelRunner, max_tokens: int) -> None:
-    """A prefill of a few tokens and a decode: every page of the weights is touched, every function has run."""
-    num_tokens = max(1, min(8, max_tokens))
-    request = Request(id="warm-up", prompt_ids=(0,) * num_tokens, sampling=SamplingParams(temperature=0.0), arrival_s=0)
-    sequence = TokenSequence(request, rank=(0.0, 0), max_tokens=1, seed=0)
-    sequence.block_table = list(range(blocks_for(num_tokens + 1)))
-    sequence.token_ids.append(0)
-    for start, count in ((0, num_tokens), (num_tokens, 1)):
-        runner.run(StepPlan((Chunk(sequence, start, count, samples=True),)))

@@ -54,6 +54,7 @@ def machine_facts(
     load_s: dict[str, float],
     peaks: Peaks | None,
     packed_cache: str,
+    draft: MachineFacts | None = None,
 ) -> MachineFacts:
     """`slots`: of the program, what its ops are charged to."""
     choices = {packed.matrix.choice for packed in weights.matrices()}
@@ -67,6 +68,7 @@ def machine_facts(
         kernels=tuple(kernels),
         load_s=load_s,
         packed_cache=packed_cache,
+        draft=draft,
         weight_bytes=weights.packed_bytes,
         kv_type=kv.layout.kv_type.name,
         kv_bytes=kv.layout.num_bytes,

@@ -3,9 +3,6 @@
 Knows no command line and no file format; nothing is read at import time.
 """
 
-import difflib
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,16 +11,14 @@ from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validato
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.errors import SettingsError
+from service.setting_sources import ENV_PREFIX, from_environment, from_file, unknown
 
-ENV_PREFIX = "GEMMULE_"
 MAX_MODELS = 16
 """In one process: each has its share of the memory for KV caches, and its series in the metrics."""
+DRAFTS_OF_A_MODEL = 8
+"""In one step, unless draft_tokens says otherwise."""
 CONFIG_VARIABLE = "GEMMULE_CONFIG"
 """Names a TOML file of settings; it is none itself."""
-
-# Kubernetes gives every container variables for each Service of its namespace; one called "gemmule" would
-# otherwise make the pods it selects fail at start.
-_KUBERNETES_LINK = re.compile(r"(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_ADDR|_PORT|_PROTO)?)")
 
 
 class Settings(BaseSettings):
@@ -64,11 +59,16 @@ class Settings(BaseSettings):
         le=60_000,
         description="Milliseconds that prompts may stretch a token of running streams to (default: twice their own).",
     )
-    draft_tokens: int = Field(
-        default=0,
+    draft_tokens: int | None = Field(
+        default=None,
         ge=0,
         le=15,
-        description="Tokens that a sequence may guess from its own text, to have them verified in one step; 0: none.",
+        description="Tokens to guess for a sequence and verify in one step (default: 8 with a draft model, else 0).",
+    )
+    draft_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="GGUF file or demo model, of the same vocabulary, that guesses tokens (default: the text does).",
     )
     kv_memory: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
@@ -164,6 +164,21 @@ class Settings(BaseSettings):
             raise SettingsError(f"served_name={self.served_name}: the names have to differ")
         return self
 
+    @model_validator(mode="after")
+    def _a_draft_model_guesses_for_one(self) -> Self:
+        if self.draft_model is not None and len(self.models) > 1:
+            raise SettingsError(f"draft_model={self.draft_model} guesses for one model, and there are several")
+        if self.draft_model is not None and self.draft_tokens == 0:
+            raise SettingsError(f"draft_model={self.draft_model} is to guess, and draft_tokens=0 lets nobody")
+        return self
+
+    @property
+    def num_drafts(self) -> int:
+        """Tokens that may be guessed for a sequence in one step."""
+        if self.draft_tokens is not None:
+            return self.draft_tokens
+        return 0 if self.draft_model is None else DRAFTS_OF_A_MODEL
+
     @property
     def models(self) -> tuple[str, ...]:
         """A file whose name holds a comma is one model."""
@@ -229,9 +244,10 @@ def load_with_origins(flags: Mapping[str, object], environ: Mapping[str, str]) -
     values: dict[str, object] = {}
     origins: dict[str, str] = {}
     given = {name: value for name, value in flags.items() if value is not None}
-    variables = _from_environment({key: value for key, value in environ.items() if key != CONFIG_VARIABLE})
+    known = Settings.model_fields
+    variables = from_environment({key: value for key, value in environ.items() if key != CONFIG_VARIABLE}, known)
     if path := environ.get(CONFIG_VARIABLE):
-        for name, value in _from_file(Path(path)).items():
+        for name, value in from_file(Path(path), known).items():
             values[name], origins[name] = value, f"{name} in {path}"
     for name, value in variables.items():
         values[name], origins[name] = value, ENV_PREFIX + name.upper()
@@ -243,49 +259,11 @@ def load_with_origins(flags: Mapping[str, object], environ: Mapping[str, str]) -
         raise SettingsError(_one_line(error, origins)) from None
 
 
-def _from_file(path: Path) -> dict[str, object]:
-    """A TOML table of settings, by their names. SettingsError with one line."""
-    try:
-        values = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise SettingsError(f"cannot read the settings in {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    for name in values:
-        if name not in Settings.model_fields:
-            nearest = difflib.get_close_matches(name, list(Settings.model_fields), n=1, cutoff=0.0)[0]
-            raise SettingsError(f"{path}: unknown setting {name}; the nearest known one is {nearest}")
-    return values
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for key, value in environ.items():
-        if not key.startswith(ENV_PREFIX):
-            continue
-        rest = key.removeprefix(ENV_PREFIX)
-        if _KUBERNETES_LINK.fullmatch(rest) or (rest == "PORT" and "://" in value):
-            continue
-        name = rest.lower()
-        if name not in Settings.model_fields or rest != rest.upper():
-            raise SettingsError(_unknown(key))
-        if value != "":  # an empty variable is one that is not set
-            values[name] = value
-    return values
-
-
-def _unknown(key: str) -> str:
-    known = [ENV_PREFIX + name.upper() for name in Settings.model_fields]
-    nearest = difflib.get_close_matches(key.upper(), known, n=1, cutoff=0.0)[0]
-    return f"unknown setting {key}; the nearest known one is {nearest}"
-
-
 def _one_line(error: ValidationError, origins: Mapping[str, str]) -> str:
     problem = error.errors()[0]
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     if problem["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(name, list(Settings.model_fields), n=1, cutoff=0.0)[0]
-        return f"unknown setting {name}; the nearest known one is {nearest}"
+        return unknown(name, Settings.model_fields)
     shown = origins.get(name, ENV_PREFIX + name.upper())
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{shown}={problem['input']!s}: {message}"

@@ -33,10 +33,9 @@ class EngineReplica:
         self._settings = Settings(**settings)
         configure_logs(self._settings.log_level, self._settings.log_format)
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        from service.loader import load_model
-        from service.pull import resolve_model
+        from service.load_draft import load_alone
 
-        self._model = load_model(resolve_model(self._settings.model, self._settings.cache), self._settings)
+        self._model = load_alone(self._settings)
         self._serving, metrics = Serving(), ServiceMetrics(has_vllm_names=self._settings.vllm_metrics)
         traces = Traces(StepTraces(), request_traces_to(self._settings.otlp_endpoint))
         access = Access(self._settings.api_keys, self._settings.api_key_file)

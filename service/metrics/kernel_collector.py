@@ -16,6 +16,8 @@ from service.metrics.exposition import series
 
 BOUNDS = (*(f"{edge_s:.9g}" for edge_s in HISTOGRAM_EDGES_S), "+Inf")
 LABELS = ("kernel", "op", "phase")
+DRAFT_OP = "draft_"
+"""Before the names of a draft model's ops."""
 HISTOGRAM = "gemmule_kernel_duration_seconds"
 COUNTERS = (
     ("calls", "Calls of a micro-kernel; the team's threads share one.", attrgetter("calls")),
@@ -70,22 +72,25 @@ class KernelText:
     """A TextSource: the micro-kernels' histograms are most of a scrape."""
 
     def __init__(self) -> None:
-        self._sources: list[tuple[str, Callable[[], Sequence[KernelStats]]]] = []
+        self._sources: list[tuple[str, str, Callable[[], Sequence[KernelStats]]]] = []
         self._spelled: dict[tuple[str, str, str, str], _Spelled] = {}
 
-    def add(self, kernel_stats: Callable[[], Sequence[KernelStats]], model: str = "") -> None:
-        """`model`: the value of a label; empty: there is no such label, for there is one model."""
-        self._sources.append((model, kernel_stats))
+    def add(self, kernel_stats: Callable[[], Sequence[KernelStats]], model: str = "", before_op: str = "") -> None:
+        """`model`: the value of a label; empty: there is no such label, for there is one model.
+
+        `before_op`: of the names of its ops.
+        """
+        self._sources.append((model, before_op, kernel_stats))
 
     def __len__(self) -> int:
-        """How many models."""
+        """How many sources."""
         return len(self._sources)
 
     def text(self, is_openmetrics: bool) -> Iterable[str]:
         rows = []
-        for model, kernel_stats in self._sources:
+        for model, before_op, kernel_stats in self._sources:
             for stats in kernel_stats():
-                key = (model, stats.kernel, stats.op, stats.phase)
+                key = (model, stats.kernel, before_op + stats.op, stats.phase)
                 spelled = self._spelled.get(key)
                 if spelled is None:
                     # As many as the models have, by three phases: nothing that a client sends makes one more.

@@ -1,10 +1,14 @@
 """What a start found and chose, as series: the build, the CPU, the rung of each micro-kernel, the roofs, the load."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from service.metrics.kernel_collector import DRAFT_OP
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,8 @@ class MachineFacts:
     kv_type: str
     kv_bytes: int
     kv_block_tokens: int
+    draft: MachineFacts | None = None
+    """Of the draft model."""
     peak_rung: str = ""
     peak_bytes_per_s: float | None = None
     """What the team can read from memory. None: not measured."""
@@ -69,7 +75,8 @@ def _families(facts: MachineFacts) -> Iterable[Metric]:
     kernels = GaugeMetricFamily(
         "gemmule_kernel_info", "The micro-kernels that were chosen, and the rung of each.", labels=labels
     )
-    for chosen in facts.kernels:
+    of_draft = () if facts.draft is None else facts.draft.kernels
+    for chosen in (*facts.kernels, *(replace(chosen, op=DRAFT_OP + chosen.op) for chosen in of_draft)):
         kernels.add_metric([getattr(chosen, label) for label in labels], 1)
     yield kernels
     load = GaugeMetricFamily("gemmule_load_seconds", "What the start took, by stage.", labels=("stage",))
@@ -84,6 +91,10 @@ def _families(facts: MachineFacts) -> Iterable[Metric]:
     yield GaugeMetricFamily("gemmule_weights_bytes", "Packed weights.", value=facts.weight_bytes)
     yield GaugeMetricFamily("gemmule_kv_capacity_bytes", "The KV cache as a whole.", value=facts.kv_bytes)
     yield GaugeMetricFamily("gemmule_kv_block_tokens", "Tokens in a KV block.", value=facts.kv_block_tokens)
+    if facts.draft is not None:
+        draft = facts.draft
+        yield GaugeMetricFamily("gemmule_draft_weights_bytes", "Packed weights, draft model.", value=draft.weight_bytes)
+        yield GaugeMetricFamily("gemmule_draft_kv_capacity_bytes", "Its KV cache as a whole.", value=draft.kv_bytes)
     if facts.peak_bytes_per_s is not None:
         yield GaugeMetricFamily(
             "gemmule_machine_peak_bytes_per_second",

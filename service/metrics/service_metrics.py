@@ -18,6 +18,7 @@ from service.metrics.exposition import Exposition
 from service.metrics.gen_ai_metrics import GenAiMetrics
 from service.metrics.http_metrics import HttpMetrics
 from service.metrics.kernel_collector import (
+    DRAFT_OP,
     CompilationCollector,
     KernelFault,
     KernelStats,
@@ -44,6 +45,10 @@ class MeasuredModel(Protocol):
     def num_cache_hits(self) -> int: ...
     def executor_times(self) -> ExecutorTimes: ...
     def machine_facts(self) -> MachineFacts: ...
+    @property
+    def draft(self) -> MeasuredModel | None:
+        """Guesses for it."""
+        ...
 
 
 class ServiceMetrics:
@@ -85,7 +90,12 @@ class ServiceMetrics:
 
         for collector in (
             EngineCollector(stats),
-            StepPartsCollector(engine_times, model.executor_times, model.kernel_stats),
+            StepPartsCollector(
+                engine_times,
+                model.executor_times,
+                model.kernel_stats,
+                None if model.draft is None else model.draft.executor_times,
+            ),
             CompilationCollector(model.num_compilations, model.num_cache_hits),
             SelfTestCollector(model.kernel_faults),
             MachineCollector(model.machine_facts()),
@@ -93,7 +103,10 @@ class ServiceMetrics:
             registry.register(collector)
         if len(self._kernels) == 0:
             self.exposition.add(self._kernels)
-        self._kernels.add(model.kernel_stats, "" if self._of_models is None else name)
+        label = "" if self._of_models is None else name
+        self._kernels.add(model.kernel_stats, label)
+        if model.draft is not None:
+            self._kernels.add(model.draft.kernel_stats, label, DRAFT_OP)
         if self._has_vllm_names:
             names = VllmNames(registry, name, stats)
             if self._of_models is None:

@@ -1,6 +1,7 @@
 """Where the engine thread's time goes, and how evenly the team works. Knows no Prometheus registry and no op but one.
 
     plan        the report of the step before, commands, the plan
+    draft       native steps of the draft model, which guesses
     fill        the plan as arrays, the sampled records as tokens
     turn        the team is busy with the step of another model
     dispatch    the team is woken
@@ -29,7 +30,7 @@ if TYPE_CHECKING:  # it brings numba
     from kernels.runtime.stats import ExecutorTimes
 
 SAMPLE_OP = "sample"
-PARTS = ("plan", "fill", "turn", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle")
+PARTS = ("plan", "draft", "fill", "turn", "dispatch", "kernels", "sample", "barrier", "gil_wait", "commit", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +62,22 @@ class NativeTimes:
         return cls(times.call_s, times.wall_s, lead.dispatch, lead.work, lead.barrier, sample_s, times.turn_s)
 
 
-def parts_of(engine: EngineTimes, native: NativeTimes, warm_up: NativeTimes) -> dict[str, float]:
-    """Seconds by part. `warm_up`: what the executor had done before there was an engine."""
+def parts_of(
+    engine: EngineTimes, native: NativeTimes, warm_up: NativeTimes, draft_s: float | None = None
+) -> dict[str, float]:
+    """Seconds by part. `warm_up`: what the executor had done before there was an engine.
+
+    `draft_s`: of the draft model's steps, within plans. None: there is no draft model.
+    """
 
     def grown(name: str) -> float:
         return float(getattr(native, name) - getattr(warm_up, name))
 
     call_s, sample_s, turn_s = grown("call_s"), grown("sample_s"), grown("turn_s")
     return {
-        "plan": engine.plan_s,
         # Counted apart, one may be ahead of the other by a step.
+        "plan": max(0.0, engine.plan_s - (draft_s or 0.0)),
+        **({} if draft_s is None else {"draft": draft_s}),
         "fill": max(0.0, engine.run_s - call_s - turn_s),
         "turn": turn_s,
         "dispatch": grown("dispatch_s"),
@@ -89,14 +96,19 @@ class StepPartsCollector(Collector):
         engine_times: Callable[[], EngineTimes],
         executor_times: Callable[[], ExecutorTimes],
         kernel_stats: Callable[[], Sequence[KernelStats]],
+        draft_times: Callable[[], ExecutorTimes] | None = None,
     ) -> None:
+        """`draft_times`: of the draft model."""
         self._engine_times = engine_times
         self._executor_times = executor_times
         self._kernel_stats = kernel_stats
+        self._draft_times = draft_times
         self._warm_up = self._native()
+        self._draft_warm_up_s = self._draft_s()
 
     def parts(self) -> dict[str, float]:
-        return parts_of(self._engine_times(), self._native(), self._warm_up)
+        draft_s = None if self._draft_times is None else self._draft_s() - self._draft_warm_up_s
+        return parts_of(self._engine_times(), self._native(), self._warm_up, draft_s)
 
     def collect(self) -> Iterable[Metric]:
         parts = CounterMetricFamily(
@@ -119,3 +131,10 @@ class StepPartsCollector(Collector):
 
     def _native(self) -> NativeTimes:
         return NativeTimes.of(self._executor_times(), self._kernel_stats())
+
+    def _draft_s(self) -> float:
+        """Waiting for its turn counts in."""
+        if self._draft_times is None:
+            return 0.0
+        times = self._draft_times()
+        return times.call_s + times.turn_s

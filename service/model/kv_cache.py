@@ -56,6 +56,11 @@ class KVCache:
         return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
 
 
+def block_layout(config: ModelConfig, kv_type: KVType) -> KVLayout:
+    """Of a single block, in all layers."""
+    return KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim, kv_type)
+
+
 def make_kv_cache(
     config: ModelConfig,
     context: int,
@@ -64,31 +69,34 @@ def make_kv_cache(
     kv_type: KVType = F16_KV,
     usable_bytes: int | None = None,
     num_models: int = 1,
+    beside_block_bytes: int = 0,
 ) -> KVCache:
     """As many blocks as the budget holds, but no more than `max_batch` whole contexts need.
 
     Without a wish the budget is a quarter of the usable memory, and at least one whole context; of several models each
-    gets an equal part of what is wished or usable. Raises SettingsError
-    for a wish that holds no block, and for a context that memory does not hold. Pages exist once they are written.
-    `usable_bytes` is for tests.
+    gets an equal part of what is wished or usable. `beside_block_bytes`: what each block takes
+    of the budget elsewhere, for one of a draft model. Raises SettingsError for a wish that holds no block, and for a
+    context that memory does not hold. Pages exist once they are written. `usable_bytes` is for tests.
     """
-    one = KVLayout(config.num_layers, 1, config.num_kv_heads, config.head_dim, kv_type)
+    one = block_layout(config, kv_type)
+    block_bytes = one.num_bytes + beside_block_bytes
     context_blocks = -(-context // BLOCK_TOKENS)
     usable = usable_memory_bytes() if usable_bytes is None else usable_bytes
     if wish_bytes is not None:
         wish_bytes //= num_models
-        if wish_bytes < one.num_bytes:
+        if wish_bytes < block_bytes:
             raise SettingsError(
-                f"kv_memory of {wish_bytes} bytes is less than a block of {BLOCK_TOKENS} tokens: {one.num_bytes} bytes"
+                f"kv_memory of {wish_bytes} bytes is less than a block of {BLOCK_TOKENS} tokens: {block_bytes} bytes"
             )
-        least, affordable = 1, wish_bytes // one.num_bytes
+        least, affordable = 1, wish_bytes // block_bytes
     else:
-        least, affordable = context_blocks, usable // DEFAULT_SHARE // num_models // one.num_bytes
+        least, affordable = context_blocks, usable // DEFAULT_SHARE // num_models // block_bytes
     num_blocks = max(least, min(affordable, max_batch * context_blocks))
     layout = replace(one, num_blocks=num_blocks)
-    if layout.num_bytes > usable:
+    num_bytes = num_blocks * block_bytes
+    if num_bytes > usable:
         raise SettingsError(
-            f"a KV cache of {layout.num_bytes} bytes does not fit the {usable} bytes that are free; "
+            f"a KV cache of {num_bytes} bytes does not fit the {usable} bytes that are free; "
             f"set ctx or kv_memory to less, or kv_type to q8_0"
         )
     return KVCache(layout, anonymous(layout.num_bytes))

@@ -135,6 +135,20 @@ def read_vocabulary(
     )
 
 
+def difference(metadata: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """The first that two models' token ids do not agree in: what, and what it is in each. None: they mean the same."""
+    kinds = [fields.string(each, "tokenizer.ggml.model") for each in (metadata, other)]
+    if kinds[0] != kinds[1]:
+        return ("the kind of tokenizer", quoted(kinds[0]), quoted(kinds[1]))
+    tokens, other_tokens = (fields.strings(each, "tokenizer.ggml.tokens") for each in (metadata, other))
+    if len(tokens) != len(other_tokens):
+        return ("the number of tokens", str(len(tokens)), str(len(other_tokens)))
+    for token_id, (token, other_token) in enumerate(zip(tokens, other_tokens, strict=True)):
+        if token != other_token:
+            return (f"token {token_id}", quoted(token), quoted(other_token))
+    return None
+
+
 def _token_id(metadata: Mapping[str, Any], name: str, num_tokens: int, defaults: Mapping[str, int] = {}) -> int | None:
     default = defaults.get(name)
     if default is not None and default >= num_tokens:

@@ -14,7 +14,8 @@ with warnings.catch_warnings():
     import kubernetes_validate
 
 from service.cluster.options import Options
-from service.settings import ENV_PREFIX, Settings, load_settings
+from service.setting_sources import ENV_PREFIX
+from service.settings import Settings, load_settings
 from tests.deploy.manifests import DEPLOY, KUBERNETES, ROOT, documents, manifests, only, pod_containers
 
 VERSION = "1.34"

@@ -35,6 +35,7 @@ class FakeModel:
     name = "fake"
     max_context = 1024
     num_blocks = 64
+    draft = None
 
     def __init__(self) -> None:
         runner = _BrokenRunner if os.environ.get("FAKE_FAILURE") == "engine" else FakeRunner

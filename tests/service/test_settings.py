@@ -123,3 +123,21 @@ def test_bad_files(tmp_path: Path, text: str, says: str) -> None:
 
 def test_keys_are_not_shown() -> None:
     assert "sk-secret" not in str(load_settings({"api_key": "sk-secret-one"}, {}))
+
+
+def test_how_many_tokens_may_be_guessed(tmp_path: Path) -> None:
+    assert load_settings({}, {}).num_drafts == 0
+    assert load_settings({"draft_tokens": 3}, {}).num_drafts == 3
+    file = tmp_path / "settings.toml"
+    file.write_text('draft_model = "small.gguf"\n')
+    for flags, environ in (
+        ({"draft_model": "small.gguf"}, {}),
+        ({}, {"GEMMULE_DRAFT_MODEL": "small.gguf"}),
+        ({}, {"GEMMULE_CONFIG": str(file)}),
+    ):
+        settings = load_settings(flags, environ)
+        assert (settings.draft_model, settings.num_drafts) == ("small.gguf", 8)
+    with pytest.raises(SettingsError, match=r"draft_model=small\.gguf guesses for one model, and there are several"):
+        load_settings({"model": "a.gguf,b.gguf", "draft_model": "small.gguf"}, {})
+    with pytest.raises(SettingsError, match="draft_tokens=0 lets nobody"):
+        load_settings({"draft_tokens": 0, "draft_model": "small.gguf"}, {})

@@ -153,15 +153,15 @@ ENGINE = Dashboard(
                 Panel(
                     "Guessed tokens/s",
                     [
-                        Query(total_rate("gemmule_draft_tokens_total"), "verified"),
-                        Query(total_rate("gemmule_draft_tokens_accepted_total"), "right"),
+                        Query(total_rate("gemmule_draft_tokens_total", "drafter"), "{{drafter}}: verified"),
+                        Query(total_rate("gemmule_draft_tokens_accepted_total", "drafter"), "{{drafter}}: right"),
                     ],
-                    "Tokens guessed from a sequence's own text, and computed with the one they would follow.",
+                    "Tokens guessed, from the sequence's own text or by a draft model, and verified in one step.",
                     width=12,
                 ),
                 Panel(
                     "Guesses that were right",
-                    [Query(f"gemmule:draft_tokens_accepted:ratio5m{{{HERE}}}", "{{instance}}")],
+                    [Query(f"gemmule:draft_tokens_accepted:ratio5m{{{HERE}}}", "{{instance}}: {{drafter}}")],
                     "Share of the guessed tokens.",
                     unit="percentunit",
                     width=12,

@@ -12,11 +12,12 @@ WARM_UP = NativeTimes(call_s=1.0, wall_s=0.9, dispatch_s=0.1, work_s=0.5, barrie
 
 def test_the_parts_are_all_of_the_wall_time() -> None:
     native = NativeTimes(call_s=11.0, wall_s=10.4, dispatch_s=0.3, work_s=7.7, barrier_s=2.4, sample_s=0.75, turn_s=0.2)
-    parts = parts_of(EngineTimes(plan_s=0.4, run_s=10.5, commit_s=0.6, idle_s=3.0), native, WARM_UP)
+    parts = parts_of(EngineTimes(plan_s=0.4, run_s=10.5, commit_s=0.6, idle_s=3.0), native, WARM_UP, draft_s=0.1)
     assert tuple(parts) == PARTS
     assert parts == pytest.approx(
         {
-            "plan": 0.4,
+            "plan": 0.3,
+            "draft": 0.1,
             "fill": 0.3,
             "turn": 0.2,
             "dispatch": 0.2,
@@ -45,3 +46,20 @@ def test_threads_and_parts_as_series_from_the_end_of_the_warm_up() -> None:
     assert value("gemmule_step_part_seconds_total", {"part": "gil_wait"}) == pytest.approx(0.2)
     assert value("gemmule_thread_seconds_total", {"thread": "1", "part": "work"}) == 0.9
     assert value("gemmule_thread_seconds_total", {"thread": "0", "part": "dispatch"}) == 0.2
+
+
+def test_what_the_draft_model_takes_is_no_part_of_the_plan() -> None:
+    times = ExecutorTimes(1, 0.5, 0.6, (ThreadTimes(0.3, 0.1, 0.1),))
+    draft_times = [ExecutorTimes(1, 0.1, 0.2, (ThreadTimes(0.1, 0.0, 0.0),))]
+    registry = CollectorRegistry()
+    rows = [stats(lead_seconds=0.2)]
+    registry.register(
+        StepPartsCollector(
+            lambda: EngineTimes(1.0, 2.0, 3.0, 4.0), lambda: times, lambda: rows, lambda: draft_times[-1]
+        )
+    )
+    value = registry.get_sample_value
+    assert value("gemmule_step_part_seconds_total", {"part": "draft"}) == 0
+    draft_times.append(ExecutorTimes(5, 0.4, 0.5, (ThreadTimes(0.4, 0.0, 0.0),), turn_s=0.1))
+    assert value("gemmule_step_part_seconds_total", {"part": "draft"}) == pytest.approx(0.4)
+    assert value("gemmule_step_part_seconds_total", {"part": "plan"}) == pytest.approx(0.6)
