@@ -81,10 +81,13 @@ class MatmulVariant:
 class Family:
     """The variants of one (dst, LHS, RHS) triple, and the weights they serve.
 
+    variants: in the order of the ladder. Of a rung's GEMMs, and of its GEMVs, the first one is the static choice; the
+    others are candidates, which a measurement on the machine may prefer.
     source: the GGUF tensor type whose blocks pack into this family's RHS without loss.
     reference: f32[m, k], raw u8[n, row bytes] -> f32[m, n], the same formula in NumPy.
     dequantise: raw u8[n, row bytes] -> f32[n, k].
     k_step: k is a multiple of it.
+    lower_gemm: where a rung takes the next one's GEMV, that one's GEMM is a candidate, too.
     """
 
     name: str
@@ -93,8 +96,22 @@ class Family:
     reference: Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     dequantise: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     k_step: int = 32
+    lower_gemm: bool = False
 
     def gemv_beside(self, gemm: MatmulVariant) -> MatmulVariant:
         """The GEMV that goes with a GEMM: its rung's own, or the next lower rung's that reads the same packed RHS."""
         at_or_below = self.variants[self.variants.index(gemm) :]
         return next(variant for variant in at_or_below if variant.is_gemv and variant.rhs == gemm.rhs)
+
+    def gemms_beside(self, gemm: MatmulVariant) -> tuple[MatmulVariant, ...]:
+        """What may take a GEMM's place, itself first: it reads the same packed RHS."""
+        first, gemv = self.variants.index(gemm), self.gemv_beside(gemm)
+        rungs = (gemm.rung, gemv.rung) if self.lower_gemm else (gemm.rung,)
+        later = self.variants[first : self.variants.index(gemv)]
+        return tuple(v for v in later if not v.is_gemv and v.rung in rungs and v.rhs == gemm.rhs)
+
+    def gemvs_beside(self, gemm: MatmulVariant) -> tuple[MatmulVariant, ...]:
+        """What may take the place of the GEMV beside a GEMM, itself first: of its rung, with its packed operands."""
+        gemv = self.gemv_beside(gemm)
+        alike = (gemv.rung, gemv.lhs, gemv.rhs)
+        return tuple(v for v in self.variants if v.is_gemv and (v.rung, v.lhs, v.rhs) == alike)

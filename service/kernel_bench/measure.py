@@ -70,8 +70,9 @@ def pairs(contains: str) -> Iterator[tuple[Family, MatmulVariant, MatmulVariant,
             here = [variant for variant in family.variants if variant.rung == rung]
             for variant in here:
                 if contains in str(variant.name):
-                    gemm = next(v for v in here if not v.is_gemv)
-                    yield family, gemm, family.gemv_beside(gemm), variant.is_gemv
+                    gemm = next(v for v in here if not v.is_gemv) if variant.is_gemv else variant
+                    gemv = variant if variant.is_gemv else family.gemv_beside(gemm)
+                    yield family, gemm, gemv, variant.is_gemv
 
 
 def run_bench(

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kernels.cpu.features import CPU
+from kernels.families.variant import Family
 from kernels.ladder import LADDER, UnknownRung, rungs_for
 from kernels.registry import FAMILIES, family_for
 from kernels.select import choose_matmul, choose_together
@@ -107,3 +108,37 @@ def test_the_others_go_down_to_what_one_lacks() -> None:
     first, second = choose_together([full, less], ZEN3) or ()
     assert (first.rung.name, second.rung.name) == ("scalar", "scalar")
     assert first.reason == "scalar: one LHS for Q4_0"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize(
+    "cpu", [ZEN3, ICELAKE, SAPPHIRE_RAPIDS, ALDER_LAKE, OLD_X86, N1, N2, V1, SME, A72], ids=lambda cpu: cpu.name
+)
+def test_candidates_run_here_and_read_what_the_static_choice_reads(family: Family, cpu: CPU) -> None:
+    choice = choose_matmul(family, cpu)
+    gemms, gemvs = family.gemms_beside(choice.gemm), family.gemvs_beside(choice.gemm)
+    assert (gemms[0], gemvs[0]) == (choice.gemm, choice.gemv), "the static choice comes first"
+    assert all(not gemm.is_gemv and gemm.rung.runs_on(cpu) and gemm.rhs == choice.rhs for gemm in gemms)
+    assert all(gemv.is_gemv and gemv.rung.runs_on(cpu) and gemv.rhs == choice.rhs for gemv in gemvs)
+    assert {gemv.lhs for gemv in gemvs} == {choice.gemv.lhs}
+
+
+def test_what_may_take_the_place_of_a_static_choice() -> None:
+    """Tiles with and without tile registers; of NEON's and AVX512's, those that another length of K may prefer."""
+    found = {
+        (cpu.name, source): [
+            [f"{v.name.m_step}x{v.name.n_step}" for v in variants]
+            for variants in (family.gemms_beside(choice.gemm), family.gemvs_beside(choice.gemm))
+        ]
+        for cpu in (SAPPHIRE_RAPIDS, ICELAKE, N2, ZEN3)
+        for source in ("Q4_0", "Q8_0", "Q2_K", "gemmule.QC8", "F32")
+        for family in (family_for(source),)
+        for choice in (choose_matmul(family, cpu),)
+    }
+    assert found["sapphirerapids", "Q4_0"] == [["16x32", "6x32"], ["1x16", "1x64"]]
+    assert found["sapphirerapids", "Q2_K"] == [["16x32", "4x32"], ["1x16"]]
+    assert found["sapphirerapids", "Q8_0"] == [["16x32"], ["1x16", "1x64"]]
+    assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64"]]
+    assert found["neoverse-n2", "Q4_0"] == [["8x4", "16x4"], ["1x8", "1x16"]]
+    assert found["znver3", "Q4_0"] == [["3x16"], ["1x8"]]
+    assert all(len(gemms) == len(gemvs) == 1 for (_, source), (gemms, gemvs) in found.items() if source == "F32")

@@ -26,6 +26,7 @@ class _LaneRung:
 
     byte_gemm: the tile for 8-bit weights where they need more registers than nibbles do.
     unpacked_rows: many rows take the tile of kernels.families.block32.unpacked, with so many at a time.
+    gemv_panels: at a time: the static choice, then candidates.
     gemv_prefetch: bytes ahead. Panels are a few KB, and several at a time would restart the hardware's prefetcher at
     each: one panel after the other is one stream (AVX2, weights beyond the caches: 11 GB/s a core with two panels
     at a time, 16 with one, 23 with prefetches 2 KB ahead).
@@ -37,7 +38,7 @@ class _LaneRung:
     tech: str
     mr: int
     gemm: tuple[int, int]
-    gemv_panels: int
+    gemv_panels: tuple[int, ...]
     gemv_prefetch: int = 0
     paired_bias: bool = False
     unsigned_bytes: bool = False
@@ -55,11 +56,11 @@ _LANE_RUNGS = (
         "dotprod",
         mr=4,
         gemm=(8, 1),
-        gemv_panels=2,
+        gemv_panels=(2,),
         signed_nibbles=True,
         float_bits=True,
     ),
-    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=2),
+    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=(2,)),
     _LaneRung(
         AVX512_VNNI,
         Avx512Vnni(),
@@ -67,7 +68,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(8, 1),
-        gemv_panels=1,
+        gemv_panels=(1, 4),
         gemv_prefetch=2048,
         unsigned_bytes=True,
         unpacked_rows=6,
@@ -79,7 +80,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(5, 1),
-        gemv_panels=1,
+        gemv_panels=(1,),
         gemv_prefetch=2048,
         unsigned_bytes=True,
     ),
@@ -90,13 +91,13 @@ _LANE_RUNGS = (
         "maddubs",
         mr=1,
         gemm=(6, 1),
-        gemv_panels=1,
+        gemv_panels=(1,),
         gemv_prefetch=2048,
         paired_bias=True,
         byte_gemm=(2, 2),
         unpacked_rows=3,
     ),
-    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=1),
+    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=(1,)),
 )
 
 
@@ -109,15 +110,11 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
         4,
         flip_sign=(use.signed_nibbles and code.is_signed_nibble) or (use.unsigned_bytes and not code.is_nibble),
     )
-    gemv_name = block32_name(gemv_lhs, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.tech)
-    gemv = LaneTile(
-        gemv_name, gemv_lhs, rhs, 1, use.gemv_panels, use.isa, use.rung.attributes, use.gemv_prefetch, use.float_bits
-    )
     tiles = [tile_variant(rhs)] if use.rung == AVX512_VNNI else []
     return (
         *tiles,
         _gemm_variant(code, use, gemm_lhs, rhs),
-        MatmulVariant(gemv_name, use.rung, gemv_lhs, rhs, pack_variant(gemv_lhs, use.rung), gemv.emit),
+        *(_gemv_variant(use, gemv_lhs, rhs, panels) for panels in use.gemv_panels),
     )
 
 
@@ -130,12 +127,23 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
 
 
+def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int) -> MatmulVariant:
+    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, use.tech)
+    tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, use.gemv_prefetch, use.float_bits)
+    return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
+
+
 def _family(code: WeightCode) -> Family:
     variants = [*streaming_variants(code), *mmla_variants(code)]
     for use in _LANE_RUNGS:
         variants += _lane_variants(code, use)
     return Family(
-        f"f32_qsi8d32p_{code.name}p", code.source.name, tuple(variants), partial(matmul, code), code.source.dequantise
+        f"f32_qsi8d32p_{code.name}p",
+        code.source.name,
+        tuple(variants),
+        partial(matmul, code),
+        code.source.dequantise,
+        lower_gemm=code.is_nibble,
     )
 
 

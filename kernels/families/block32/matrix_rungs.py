@@ -19,20 +19,24 @@ ROWS = 8  # of a packed panel
 
 @dataclass(frozen=True, slots=True)
 class _MmlaRung:
-    """How a rung uses the tile of 2x2 products. Two pairs' operands are neighbours in memory: one ldp, with NEON."""
+    """How a rung uses the tile of 2x2 products. Two pairs' operands are neighbours in memory: one ldp, with NEON.
+
+    gemms: rows and the pairs of them in flight, the static choice, then candidates; gemvs: panels, likewise.
+    min_gemms: of weights with minima, two vectors of which take the registers of 16 rows.
+    """
 
     rung: Rung
     isa: MmlaIsa
     engine: str
     gemv_tech: str
-    rows: int
-    pairs_at_once: int
-    gemv_panels: int
+    gemms: tuple[tuple[int, int], ...]
+    min_gemms: tuple[tuple[int, int], ...]
+    gemvs: tuple[int, ...]
 
 
 _MMLA_RUNGS = (
-    _MmlaRung(SVE_I8MM, SveMmla(vector_bytes=32), "sve", "dot", rows=16, pairs_at_once=1, gemv_panels=4),
-    _MmlaRung(NEON_I8MM, NeonMmla(), "neon", "dotprod", rows=8, pairs_at_once=2, gemv_panels=2),
+    _MmlaRung(SVE_I8MM, SveMmla(vector_bytes=32), "sve", "dot", gemms=((16, 1),), min_gemms=((ROWS, 1),), gemvs=(4,)),
+    _MmlaRung(NEON_I8MM, NeonMmla(), "neon", "dotprod", gemms=((8, 2), (16, 1)), min_gemms=((ROWS, 2),), gemvs=(2, 4)),
 )
 
 
@@ -42,13 +46,14 @@ def mmla_variants(code: WeightCode) -> list[MatmulVariant]:
     for use in _MMLA_RUNGS:
         rhs = Rhs32(code, nr=use.isa.vector_bytes // 4, kr=8, flip_sign=code.is_signed_nibble)
         lhs, row = Qsi8d32(ROWS, 8, repeat=2), Qsi8d32(1, 8)
-        rows = ROWS if code.has_min else use.rows  # two vectors of minima take the registers of 16 rows
-        name = block32_name(lhs, rhs, rows, rhs.nr, use.engine, "i8mm")
-        gemm = MmlaTile(name, lhs, rhs, rows, use.pairs_at_once, use.isa, use.rung.attributes)
-        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, NEON_I8MM), gemm.emit))
-        name = block32_name(row, rhs, 1, use.gemv_panels * rhs.nr, use.engine, use.gemv_tech)
-        gemv = PairedGemv(name, row, rhs, use.gemv_panels, use.isa, use.rung.attributes)
-        made.append(MatmulVariant(name, use.rung, row, rhs, pack_variant(row, NEON_I8MM), gemv.emit))
+        for rows, pairs_at_once in use.min_gemms if code.has_min else use.gemms:
+            name = block32_name(lhs, rhs, rows, rhs.nr, use.engine, "i8mm")
+            gemm = MmlaTile(name, lhs, rhs, rows, pairs_at_once, use.isa, use.rung.attributes)
+            made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, NEON_I8MM), gemm.emit))
+        for panels in use.gemvs:
+            name = block32_name(row, rhs, 1, panels * rhs.nr, use.engine, use.gemv_tech)
+            gemv = PairedGemv(name, row, rhs, panels, use.isa, use.rung.attributes)
+            made.append(MatmulVariant(name, use.rung, row, rhs, pack_variant(row, NEON_I8MM), gemv.emit))
     return made
 
 

@@ -23,6 +23,9 @@ from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON
 from kernels.naming import MatmulName
 from kernels.quant.fields import BLOCK
 
+FASTER_WITHOUT_TILES = ("Q2_K",)
+"""Than with AMX's, in some shapes: minima in sums of their own, and float steps that tiles cannot take."""
+
 
 @dataclass(frozen=True, slots=True)
 class _PlaneRung:
@@ -80,7 +83,8 @@ _RUNGS = (
         lhs=Qsi8d32(1, 4),
         row=Qsi8d32(1, 4),
         nr=16,
-        gemm=(8, 1),
+        gemm=(6, 2),
+        gemm16=(4, 2),
         gemv_panels=1,
         gemv_prefetch=2048,
     ),
@@ -175,7 +179,13 @@ def _family(code: PlaneCode) -> Family:
     variants = (*_streaming_variants(code), *(variant for use in _RUNGS for variant in _variants(code, use)))
     name = f"f32_qsi8d32p_{code.name}p"
     return Family(
-        name, code.source.name, variants, partial(matmul, code), code.source.dequantise, code.source.row_block
+        name,
+        code.source.name,
+        variants,
+        partial(matmul, code),
+        code.source.dequantise,
+        code.source.row_block,
+        lower_gemm=code.source.name in FASTER_WITHOUT_TILES,
     )
 
 

@@ -28,7 +28,8 @@ class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels; the other fields as in RowTile and Qai8dx.
 
     joins: nibbles only. byte_gemm: the tile for 8-bit weights where it differs. is_wide: many rows take the tile of
-    kernels.families.rowwise.wide; `gemm` is that of few.
+    kernels.families.rowwise.wide; `gemm` is that of few. nibble_gemvs: panels of candidates beside gemv_panels, for
+    4-bit weights.
     """
 
     rung: Rung
@@ -39,6 +40,7 @@ class _LaneRung:
     gemm: tuple[int, int]
     byte_gemm: tuple[int, int] | None = None
     gemv_panels: int = 1
+    nibble_gemvs: tuple[int, ...] = ()
     prefetch: int = 0
     joins: bool = False
     paired_bias: bool = False
@@ -68,6 +70,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=4,
         gemm=(8, 1),
+        nibble_gemvs=(4,),
         prefetch=2048,
         unsigned_bytes=True,
         is_wide=True,
@@ -94,9 +97,11 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     rhs = RowRhs(code, use.isa.lanes, 4, flipped)
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
     made = []
+    row = Qai8dx(1, 4, True, use.paired_bias, use.padded_row)
+    gemvs = (use.gemv_panels, *(use.nibble_gemvs if code.is_nibble else ()))
     for lhs, tile_rows, tile_panels, prefetch in (
         (Qai8dx(use.mr, 4, True, use.paired_bias), rows, panels, 0),
-        (Qai8dx(1, 4, True, use.paired_bias, use.padded_row), 1, use.gemv_panels, use.prefetch),
+        *((row, 1, at_once, use.prefetch) for at_once in gemvs),
     ):
         is_wide = use.is_wide and tile_rows > 1
         step = (ROWS, PANELS) if is_wide else (tile_rows, tile_panels)

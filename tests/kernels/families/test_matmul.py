@@ -39,7 +39,12 @@ SHAPES = [
     (9, 20, 4096),
 ]
 
-
+CANDIDATES = [
+    pytest.param(family, variant, id=f"{variant.rung.name}:{variant.name}")
+    for family, variant in ALL
+    if variant.rung.runs_on(CPU) and not variant.is_gemv
+    if len(family.gemms_beside(variant)) + len(family.gemvs_beside(variant)) > 2
+]
 LIBRARY = KernelLibrary()
 
 
@@ -143,3 +148,19 @@ def test_extreme_integers(family: Family, variant: MatmulVariant, library: Kerne
     x = np.concatenate([x, np.ones((1, k), np.float32), -np.ones((1, k), np.float32)])[: 1 if variant.is_gemv else 4]
     out = matmul(library, variant, x, variant.rhs.pack(raw), n)
     np.testing.assert_allclose(out, family.reference(x, raw), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("family", "gemm"), CANDIDATES)
+@pytest.mark.parametrize(("m", "n", "k"), [(45, 100, 320), (16, 129, 64), (270, 64, 4096)])
+def test_candidates_give_the_same_bits(
+    family: Family, gemm: MatmulVariant, library: KernelLibrary, m: int, n: int, k: int
+) -> None:
+    """Autotune changes no answer: on one packed RHS, each tile that may take another's place computes what it does."""
+    k = whole(family, k)
+    x, raw = rows(9, m, k), random_weights(family.source, n, k, seed=10)
+    rhs = gemm.rhs.pack(raw)
+    expected = matmul(library, gemm, x, rhs, n)
+    for candidate in family.gemms_beside(gemm)[1:]:
+        np.testing.assert_array_equal(matmul(library, candidate, x, rhs, n), expected)
+    for candidate in family.gemvs_beside(gemm):
+        np.testing.assert_array_equal(matmul(library, candidate, x[:1], rhs, n), expected[:1])
