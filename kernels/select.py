@@ -25,12 +25,18 @@ def unchecked(family: Family, gemm: MatmulVariant, gemv: MatmulVariant) -> str |
 
 @dataclass(frozen=True, slots=True)
 class MatmulChoice:
-    """Two micro-kernels that read the same packed RHS."""
+    """Two micro-kernels that read the same packed RHS.
+
+    reason: of the rung. gemm_gain, gemv_gain: times as fast as the static choice, measured on this machine; None where
+    nothing was measured, 1 where the static choice stays.
+    """
 
     family: Family
     gemm: MatmulVariant
     gemv: MatmulVariant
     reason: str
+    gemm_gain: float | None = None
+    gemv_gain: float | None = None
 
     @property
     def rhs(self) -> PackedRhs:
@@ -39,6 +45,15 @@ class MatmulChoice:
     @property
     def rung(self) -> Rung:
         return self.gemm.rung
+
+    @property
+    def gemm_reason(self) -> str:
+        """Why this tile."""
+        return _tile_reason(self.gemm_gain)
+
+    @property
+    def gemv_reason(self) -> str:
+        return _tile_reason(self.gemv_gain)
 
 
 def choose_matmul(family: Family, cpu: CPU, cap: str | None = None, check: Check = unchecked) -> MatmulChoice:
@@ -89,3 +104,9 @@ def _reason(rung: Rung, cap: str | None, skipped: list[str], failed: list[str]) 
     best = f"capped at {cap}" if cap else "best rung of this CPU"
     without = f", none written for {', '.join(skipped)}" if skipped else ""
     return "; ".join([f"{rung.name}: {best}{without}", *failed])
+
+
+def _tile_reason(gain: float | None) -> str:
+    if gain is None:
+        return "static"
+    return "static, none measured faster" if gain == 1 else f"measured {gain:.2f} times the static one"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from kernels.autotune.memory import forget_all
 from kernels.checksum import Checksum
 from kernels.cpu import detect_cpu, usable_cores
 from kernels.jit.folder import cache_folder
@@ -41,6 +42,8 @@ def prune_lines(limit_bytes: int) -> Iterator[str]:
     removed = prune(cache_folder() / PACKED, limit_bytes)
     for entry in removed:
         yield f"removed  {_size(entry.file_bytes)}  {_what(entry)}"
+    if limit_bytes == 0 and (num_tunings := forget_all(cache_folder() / PACKED)):
+        yield f"removed  {num_tunings} files of measured tiles"
     yield f"{sum(entry.file_bytes for entry in removed) / MIB:.0f} MiB removed"
 
 

@@ -140,6 +140,13 @@ def serve(
         ),
     ] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
+    autotune: Annotated[
+        bool | None,
+        typer.Option(
+            "--autotune/--no-autotune",
+            help="Measure at the first load which of a micro-kernel's tiles is the fastest here, and remember it.",
+        ),
+    ] = None,
     cache: Cache = None,
     packed_cache: Annotated[
         str | None,

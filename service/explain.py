@@ -41,7 +41,10 @@ class Matrix(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What load did to the weights of an op: of all layers together. `shapes`: n x k, each once."""
+    """What load did to the weights of an op: of all layers together. `shapes`: n x k, each once.
+
+    reason: why this rung. gemm_tile, gemv_tile: why this tile.
+    """
 
     source: str
     shapes: tuple[tuple[int, int], ...]
@@ -49,6 +52,8 @@ class Packing:
     source_bytes: int
     packed_bytes: int
     reason: str
+    gemm_tile: str
+    gemv_tile: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,8 @@ def _add(packing: Packing | None, matrix: Matrix) -> Packing:
     if packing is None:
         choice = matrix.choice
         source, layout = choice.family.source, choice.rhs.layout_id
-        return Packing(source, (shape,), layout, matrix.source_bytes, matrix.packed_bytes, choice.reason)
+        tiles = choice.gemm_reason, choice.gemv_reason
+        return Packing(source, (shape,), layout, matrix.source_bytes, matrix.packed_bytes, choice.reason, *tiles)
     return replace(
         packing,
         shapes=tuple(dict.fromkeys((*packing.shapes, shape))),
@@ -177,7 +183,7 @@ def since(before: Sequence[KernelStats], after: Sequence[KernelStats]) -> list[K
 
 
 def lines(ops: Iterable[ExplainedOp]) -> Iterator[str]:
-    """For people: three or four lines an op, its time a step and its share of the phase in each of the two."""
+    """For people: three to five lines an op, its time a step and its share of the phase in each of the two."""
     for op in ops:
         times = f" x {op.count}" if op.count > 1 else ""
         if op.packing is None:
@@ -188,6 +194,7 @@ def lines(ops: Iterable[ExplainedOp]) -> Iterator[str]:
             ratio = p.packed_bytes / p.source_bytes
             yield f"{op.op}{times}: {p.source} {shapes}; {p.reason}"
             yield f"  packed   {p.layout}, {p.packed_bytes / MIB:.2f} MiB, {ratio:.3f} x the file's bytes"
+            yield f"  tiles    GEMM {p.gemm_tile}; GEMV {p.gemv_tile}"
         for phase, cost in zip(PHASES, (op.prefill, op.decode), strict=True):
             yield (
                 f"  {phase:<8} {1e6 * cost.seconds:10.1f} us {cost.share:6.1%}  {cost.bytes / 1e6:9.3f} MB "

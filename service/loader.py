@@ -1,7 +1,7 @@
 """From a model file and settings to something that the engine can run: read, pack, compile, warm up.
 
-The order of a start: CPU and rung, self-test of the chosen micro-kernels, weights, KV cache, program, team of threads,
-one step of each kind to warm it.
+The order of a start: CPU and rung, self-test of the chosen micro-kernels, autotune of their tiles, weights, KV cache,
+program, team of threads, one step of each kind to warm it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kernels.attention.self_test import sound_attention
 from kernels.attention.variants import AttentionVariant
+from kernels.autotune.tuner import Autotuner, Tuning
 from kernels.checksum import Checksum
 from kernels.cpu import CPU, detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
@@ -84,6 +85,8 @@ class GemmuleModel:
     """The machine's roofs, if they were measured."""
     packed_cache: Outcome
     """Where the packed weights came from."""
+    tuning: Tuning
+    """Where the choice of tiles came from."""
     draft: GemmuleModel | None = None
     """Guesses for it, on the same team."""
     on_close: Callable[[], None] = lambda: None
@@ -159,6 +162,7 @@ class GemmuleModel:
             load_s=self.load_s,
             peaks=self.peaks,
             packed_cache=self.packed_cache.value,
+            tuning=self.tuning.value,
             draft=None if self.draft is None else self.draft.machine_facts(),
         )
 
@@ -212,8 +216,13 @@ def load_model(
         decoder = Decoder(config, fields_of(file.metadata), TensorSource(file), planner, limits)
         with watch.stage("choose"):
             write_down(decoder)
+        folder, threads = cache_folder() / PACKED, limits.num_threads
+        wanted = settings.autotune
+        tuner = Autotuner(cpu, threads, limits.max_tokens, library, self_test, folder, wanted=wanted, team=team)
+        with watch.stage("tune"):
+            planner.tune(tuner)
         digest = Checksum(library, rungs[0])
-        keeping = Keeping(cache_folder() / PACKED, settings.packed_cache, settings.weights == "copied")
+        keeping = Keeping(folder, settings.packed_cache, settings.weights == "copied")
         memory = WeightMemory(file, model_name(path), cpu.name, keeping, digest, limits.num_threads)
         with watch.stage("pack"):
             weights = decoder.pack(memory)
@@ -236,7 +245,7 @@ def load_model(
         except KernelsError as error:
             raise ModelFileError(f"{path.name}: {error}") from error
         for fault in faults:
-            log.warning("%s; a lower rung takes its place", fault)
+            log.warning("%s; another one takes its place", fault)
         executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):
@@ -271,6 +280,7 @@ def load_model(
         load_s=watch.seconds,
         peaks=peaks,
         packed_cache=memory.outcome,
+        tuning=tuner.outcome,
     )
 
 

@@ -54,6 +54,7 @@ def machine_facts(
     load_s: dict[str, float],
     peaks: Peaks | None,
     packed_cache: str,
+    tuning: str,
     draft: MachineFacts | None = None,
 ) -> MachineFacts:
     """`slots`: of the program, what its ops are charged to."""
@@ -68,6 +69,7 @@ def machine_facts(
         kernels=tuple(kernels),
         load_s=load_s,
         packed_cache=packed_cache,
+        tuning=tuning,
         draft=draft,
         weight_bytes=weights.packed_bytes,
         kv_type=kv.layout.kv_type.name,

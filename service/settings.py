@@ -87,6 +87,10 @@ class Settings(BaseSettings):
         default=True, description="Keep the KV blocks of past prompts and answers, for those that begin alike."
     )
     isa: str | None = Field(default=None, description="Best rung of the ISA ladder to use, e.g. neon_dotprod.")
+    autotune: bool = Field(
+        default=True,
+        description="Measure at the first load which of a micro-kernel's tiles is the fastest here, and remember it.",
+    )
     cache: Path | None = Field(
         default=None, description="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule)."
     )

@@ -54,6 +54,7 @@ LAYERS = (
     ),
     ("service.setting_sources",),
     ("service.errors",),
+    ("kernels.autotune",),
     ("kernels.attention", "kernels.matmul", "kernels.ops", "kernels.peaks"),
     ("kernels.registry", "kernels.select", "kernels.self_test"),
     ("kernels.families",),

@@ -34,6 +34,8 @@ class MachineFacts:
     """Seconds by stage of the start."""
     packed_cache: str
     """hit, miss, off or failed."""
+    tuning: str
+    """measured, remembered, static or off."""
     weight_bytes: int
     """Packed."""
     kv_type: str
@@ -87,6 +89,11 @@ def _families(facts: MachineFacts) -> Iterable[Metric]:
         "gemmule_packed_cache_info",
         "Whether the packed weights were found in the cache folder: hit, miss (packed and kept), off, failed.",
         {"result": facts.packed_cache},
+    )
+    yield _info(
+        "gemmule_autotune_info",
+        "Where the choice of tiles came from: measured (at this start), remembered, static (no choice here), off.",
+        {"result": facts.tuning},
     )
     yield GaugeMetricFamily("gemmule_weights_bytes", "Packed weights.", value=facts.weight_bytes)
     yield GaugeMetricFamily("gemmule_kv_capacity_bytes", "The KV cache as a whole.", value=facts.kv_bytes)

@@ -40,8 +40,8 @@ def _matmul_line(name: str, packed: PackedMatrix) -> str:
     matrix, choice = packed.matrix, packed.matrix.choice
     types = "+".join(tensor.type.name for tensor in matrix.tensors)
     return (
-        f"op {name:<12} {types} {matrix.n} x {matrix.k}: GEMM {choice.gemm.name}, GEMV {choice.gemv.name} "
-        f"({choice.reason})"
+        f"op {name:<12} {types} {matrix.n} x {matrix.k}: GEMM {choice.gemm.name} ({choice.gemm_reason}), "
+        f"GEMV {choice.gemv.name} ({choice.gemv_reason}); {choice.reason}"
     )
 
 

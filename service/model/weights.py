@@ -6,12 +6,14 @@ Knows no architecture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from kernels.autotune.task import TileTask
 from kernels.cpu import CPU
 from kernels.registry import UnsupportedType, family_for
 from kernels.select import Check, MatmulChoice, choose_together, unchecked
@@ -19,6 +21,9 @@ from service.errors import ModelFileError
 from service.gguf.reader import GGUFFile, TensorInfo
 from service.model.matrix import Matrix
 from service.model.packing import Packing, Provide
+
+Tuner: TypeAlias = Callable[[Sequence[TileTask]], Sequence[MatmulChoice]]
+"""One choice for each task: kernels.autotune.tuner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,22 @@ class WeightPlanner:
             column += tensor.num_rows
         self.planned.append(PlannedMatmul(op, tuple(made)))
         return len(self.planned) - 1
+
+    def tune(self, tuner: Tuner) -> None:
+        """Faster tiles take the place of static ones. How weights are packed stays."""
+        choices = iter(
+            tuner(
+                [
+                    TileTask(matrix.choice, matrix.n, matrix.k, keeps_lhs=len(planned.matrices) > 1)
+                    for planned in self.planned
+                    for matrix in planned.matrices
+                ]
+            )
+        )
+        self.planned = [
+            PlannedMatmul(planned.op, tuple(replace(matrix, choice=next(choices)) for matrix in planned.matrices))
+            for planned in self.planned
+        ]
 
     def lhs_bytes(self, max_tokens: int) -> int:
         """The largest packed LHS of any matmul."""

@@ -34,7 +34,8 @@ def test_every_kernel_has_a_histogram_in_every_phase(server: Server, busy: tuple
     series = after.labels(f"{HISTOGRAM}_count")
     assert all(set(labels) == {"kernel", "op", "phase"} for labels in series)
     assert {labels["phase"] for labels in series} == set(PHASES)
-    announced = re.findall(r"^op (\S+) .*?: GEMM (\S+), GEMV (\S+) ", server.out.read_text(), re.MULTILINE)
+    line = r"^op (\S+) .*?: GEMM (\S+) \(.*?\), GEMV (\S+) \("
+    announced = re.findall(line, server.out.read_text(), re.MULTILINE)
     assert [op for op, _, _ in announced] == ["attn_qkv", "attn_output", "ffn_gate_up", "ffn_down", "output"]
     names = {str(variant.name) for _, variant in matmul_variants()}
     for op, gemm, gemv in announced:

@@ -80,6 +80,7 @@ class FakeModel:
             kernels=(),
             load_s={},
             packed_cache="off",
+            tuning="off",
             weight_bytes=0,
             kv_type="f16",
             kv_bytes=0,

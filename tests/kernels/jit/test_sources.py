@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.jit.sources import ROOT, closure, digest, imports, is_as_imported
+from kernels.jit.sources import ROOT, closure, digest, imports, is_as_imported, package_digest
 
 SOURCES = {
     "__init__.py": "",
@@ -68,3 +68,12 @@ def test_the_pattern_finds_what_the_parser_finds() -> None:
         files = {name: ROOT.joinpath(*name.split(".")) for name in named if name.split(".")[0] == "kernels"}
         modules = {name for name, file in files.items() if file.is_dir() or file.with_suffix(".py").exists()}
         assert imports(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")) == modules
+
+
+def test_the_whole_package_is_other_by_an_edit_anywhere(tmp_path: Path) -> None:
+    whole = package_digest(tree(tmp_path / "a", {}))
+    assert package_digest(tree(tmp_path / "b", {})) == whole
+    digests = {
+        package_digest(tree(tmp_path / name, {name: "X = 2\n"})) for name in ("apart.py", "inner/bottom.py", "new.py")
+    }
+    assert len(digests | {whole}) == 4
