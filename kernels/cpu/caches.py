@@ -1,5 +1,6 @@
 """Sizes of the data caches that core 0 sees, as Linux tells them. Decides nothing."""
 
+import functools
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,9 @@ def last_level_bytes(root: Path = CPUS) -> int:
     return max(_sizes(root).values(), default=0) or DEFAULT_LAST_BYTES
 
 
+@functools.cache
 def second_level_bytes(root: Path = CPUS) -> int:
+    """Read once: every matmul of a program asks."""
     return _sizes(root).get(2, 0) or DEFAULT_SECOND_BYTES
 
 
