@@ -19,7 +19,8 @@ from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.errors import SettingsError
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.settings import Settings
 
 

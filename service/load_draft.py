@@ -12,8 +12,9 @@ from pydantic import ByteSize
 from kernels.runtime.kv_types import kv_type_named
 from kernels.runtime.team import Team
 from service.errors import SettingsError
+from service.gemmule_model import GemmuleModel
 from service.gguf.reader import GGUFFile, open_gguf
-from service.loader import GemmuleModel, load_model, num_threads
+from service.loader import load_model, num_threads
 from service.model.config import read_config
 from service.model.kv_cache import block_layout
 from service.pull import resolve_model

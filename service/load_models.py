@@ -12,9 +12,10 @@ from typing import Self
 from kernels.errors import KernelsError
 from kernels.runtime.team import Team
 from service.errors import GemmuleError, SettingsError
+from service.gemmule_model import GemmuleModel
 from service.gguf.parts import model_name
 from service.load_draft import load_alone
-from service.loader import GemmuleModel, load_model, num_threads
+from service.loader import load_model, num_threads
 from service.pull import resolve_model
 from service.settings import Settings
 

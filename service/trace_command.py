@@ -14,7 +14,8 @@ from service.engine.limits import SchedulerLimits
 from service.engine.request import Request, SamplingParams
 from service.engine.scheduler import Scheduler
 from service.engine.stream import TokenStream
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.settings import Settings
 from service.tracing.step_traces import StepTraces
 

@@ -14,8 +14,9 @@ from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Request, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.errors import SettingsError
+from service.gemmule_model import GemmuleModel
 from service.gguf.reader import open_gguf
-from service.loader import GemmuleModel, load_model
+from service.loader import load_model
 from service.quality.measures import F32, Divergence, Prediction, log_probabilities
 from service.quality.report import Quality
 from service.quality.saved_logits import LogitReader, LogitWriter

@@ -11,10 +11,11 @@ from service.engine.blocks import BlockPool
 from service.engine.client import EngineClient
 from service.engine.limits import SchedulerLimits
 from service.engine.scheduler import Scheduler
+from service.gemmule_model import GemmuleModel
 from service.generate.generator import Generator
 from service.generate.serving import Serving
 from service.http.application import create_app
-from service.loader import GemmuleModel, load_model
+from service.loader import load_model
 from service.metrics.service_metrics import ServiceMetrics
 from service.settings import Settings
 

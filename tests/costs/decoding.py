@@ -10,7 +10,7 @@ from service.engine.constraint import TokenConstraint
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
 from service.engine.sequence import Sequence
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 
 CONTEXT = 128
 SPAN = 64

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from service.engine.blocks import blocks_for
 from service.engine.request import SamplingParams
 from service.engine.sequence import Sequence
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from service.structured.constraint import GrammarConstraint
 from service.structured.grammars import Grammars
 from service.structured.output_format import OutputFormat

@@ -10,7 +10,8 @@ import pytest
 from kernels.autotune.task import LEAST_ELEMENTS
 from kernels.autotune.tuner import Tuning
 from service.explain import lines
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.metrics.machine import MachineCollector
 from service.settings import Settings, load_settings
 from tests.service.model.driver import cut, sequence, step

@@ -24,7 +24,8 @@ from rich.table import Table
 from kernels.jit.folder import cache_folder
 from service.bench import sample_ns
 from service.errors import GemmuleError
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.pull import resolve_model
 from service.quantise.recipe import Wish
 from service.quantise.write import quantise

@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.progress import track
 
 from service.errors import GemmuleError
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.pull import DEFAULT_MODEL, resolve_model
 from service.settings import Settings
 from tests.oracle import Oracle

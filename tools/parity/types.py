@@ -28,7 +28,8 @@ from rich.table import Table
 
 from kernels.jit.folder import cache_folder
 from service.errors import GemmuleError
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.pull import resolve_model
 from service.quality.evaluate import scored_logits
 from service.quality.measures import F64, log_probabilities

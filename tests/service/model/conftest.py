@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.settings import Settings
 
 

@@ -11,7 +11,7 @@ from service.engine.blocks import blocks_for
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 
 F32 = npt.NDArray[np.float32]
 GREEDY = SamplingParams(temperature=0.0)

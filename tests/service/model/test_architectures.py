@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import ModelFileError
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from service.model.architectures import ARCHITECTURES, architecture_of
 from tests.service.model.driver import every_position
 from tests.service.model.test_logits import check, token_ids

@@ -15,7 +15,7 @@ import pytest
 from service.engine.plan import Chunk
 from service.engine.request import SampledToken, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from tests.service.model.driver import F32, cached, cut, sequence, step
 
 ModelOf = Callable[..., GemmuleModel]

@@ -10,7 +10,7 @@ from service.engine.plan import Chunk
 from service.engine.request import FailedRow, Request, SampledToken, SamplingParams
 from service.engine.sequence import Sequence as TokenSequence
 from service.errors import OutputStuck
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from tests.service.engine.constraints import Broken, Nothing, Script
 from tests.service.model.driver import sequence, step
 

@@ -23,7 +23,7 @@ import pytest
 
 from kernels.cpu import detect_cpu
 from kernels.ladder import rungs_for
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from tests.oracle import F32, oracle_logits
 from tests.service.model.driver import cut, every_position, sequence, step
 from tests.service.model.rounding_oracle import BLOCKS, QUANTISED, SUPER_BLOCKS, RoundingOracle

@@ -10,7 +10,7 @@ import pytest
 from service.engine.plan import Chunk, StepPlan
 from service.engine.prefill_chunk import prefill_chunk, take_scores
 from service.engine.request import SampledToken, SamplingParams
-from service.loader import GemmuleModel
+from service.gemmule_model import GemmuleModel
 from tests.service.model.driver import every_position, sequence
 
 PROMPT = [3 + (7 * position) % 300 for position in range(70)]

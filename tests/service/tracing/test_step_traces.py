@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from service.errors import BadRequest, NothingTraced, NotReady, TraceBusy
-from service.loader import GemmuleModel, load_model
+from service.gemmule_model import GemmuleModel
+from service.loader import load_model
 from service.settings import Settings
 from service.trace_command import write_trace
 from service.tracing.chrome import DECODE_TRACK, PREFILL_TRACK
