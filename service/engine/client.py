@@ -51,6 +51,7 @@ class EngineStats:
     num_used_draft_blocks: int = 0
     num_draft_blocks: int = 0
     """KV blocks of the draft model; 0 without one."""
+    num_forced_tokens: int = 0
 
     @property
     def is_well(self) -> bool:
@@ -163,6 +164,7 @@ class EngineClient:
             drafts=self._occupancy.drafts,
             num_used_draft_blocks=self._occupancy.num_used_draft_blocks,
             num_draft_blocks=self._scheduler.drafting.num_blocks,
+            num_forced_tokens=self._occupancy.num_forced_tokens,
         )
 
     def _post(self, report: StepReport) -> None:

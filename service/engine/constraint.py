@@ -1,5 +1,6 @@
 """What structured output asks of the engine: a mask before each token, the token after it. Knows no grammar."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,8 +12,9 @@ MASK_WORD_TOKENS = 32
 class TokenConstraint(Protocol):
     """The state of one request's output. Called by one thread at a time, off the event loop, in this order:
 
-    fill_mask, accept, fill_mask, accept, ... A mask is filled while the model computes the logits it is for. What it
-    raises ends its own request and no other. A constraint outlives preemption: accepted tokens are not sent again.
+    fill_mask, accept, forced, fill_mask, accept, forced, ... with one more `accept` for each token that was forced. A
+    mask is filled while the model computes the logits it is for. What it raises ends its own request and no other. A
+    constraint outlives preemption: accepted tokens are not sent again.
     """
 
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
@@ -23,7 +25,14 @@ class TokenConstraint(Protocol):
         ...
 
     def accept(self, token_id: int) -> None:
-        """The token that was drawn."""
+        """The token that was drawn, or forced."""
+        ...
+
+    def forced(self, most: int) -> Sequence[int]:
+        """The next tokens, `most` at most, as far as masks would allow no others. They are not accepted yet.
+
+        They are not drawn, and go through the model together with the last one that was.
+        """
         ...
 
     @property

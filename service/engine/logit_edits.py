@@ -45,13 +45,7 @@ class LogitEdits:
 
     @staticmethod
     def are_needed(sampling: SamplingParams, constraint: TokenConstraint | None) -> bool:
-        return (
-            constraint is not None
-            or sampling.has_penalties
-            or sampling.dry is not None
-            or bool(sampling.logit_bias or sampling.bad_words or sampling.min_tokens)
-            or sampling.allowed_token_ids is not None
-        )
+        return constraint is not None or sampling.has_penalties or sampling.dry is not None or sampling.has_bans
 
     @property
     def has_constraint(self) -> bool:

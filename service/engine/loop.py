@@ -216,6 +216,7 @@ class EngineLoop:
             scheduler.prefix_stats,
             scheduler.drafting.stats,
             scheduler.drafting.num_used_blocks,
+            scheduler.num_forced_tokens,
         )
         self._send()
         self._unsent = StepReport(occupancy, tuple(self._events), tuple(self._finished), step)

@@ -27,6 +27,8 @@ class Chunk:
     drafts: tuple[int, ...] = ()
     """Guesses at the tokens that follow its last one, computed with it: each has a row of logits, too, and what that
     yields counts as long as the guesses before were right. The last so many of `num_tokens`."""
+    num_forced: int = 0
+    """Of its tokens before the drafts: they followed without a draw, and have no row of logits but the last of them."""
     num_scored: int = 0
     """Its first rows, so many, get logits too: how likely the prompt's token after each of them was."""
 
@@ -36,7 +38,16 @@ class Chunk:
 
     @property
     def is_decode(self) -> bool:
-        return self.num_tokens == 1 + len(self.drafts) and self.start >= self.sequence.num_prompt_tokens
+        num_tokens = 1 + self.num_forced + len(self.drafts)
+        return self.num_tokens == num_tokens and self.start >= self.sequence.num_prompt_tokens
+
+
+def decode_chunk(sequence: Sequence, drafts: tuple[int, ...]) -> Chunk:
+    """The token drawn last, those that were forced after it, and guesses at what follows."""
+    num_tokens = sequence.num_uncomputed + len(drafts)
+    return Chunk(
+        sequence, sequence.num_computed, num_tokens, samples=True, drafts=drafts, num_forced=sequence.num_forced
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Occupancy:
     drafts: Mapping[DrafterKind, DraftStats] = field(default_factory=dict)
     num_used_draft_blocks: int = 0
     """Of the draft model."""
+    num_forced_tokens: int = 0
+    """Since the start: tokens that constraints left no choice about."""
 
 
 @dataclass(frozen=True, slots=True)

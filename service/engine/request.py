@@ -117,6 +117,11 @@ class SamplingParams:
         assert self.prompt_logprobs is None or self.prompt_logprobs >= 0, self.prompt_logprobs
 
     @property
+    def has_bans(self) -> bool:
+        """Some tokens may never, or not yet, be drawn."""
+        return bool(self.logit_bias or self.bad_words or self.min_tokens) or self.allowed_token_ids is not None
+
+    @property
     def has_penalties(self) -> bool:
         return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 

@@ -23,8 +23,8 @@ from service.engine.blocks import BlockPool
 from service.engine.draft_model import DraftModel
 from service.engine.drafting import Drafting
 from service.engine.limits import SchedulerLimits
-from service.engine.output import Output, take_row
-from service.engine.plan import Chunk, StepPlan
+from service.engine.output import Output, take_forced, take_row
+from service.engine.plan import Chunk, StepPlan, decode_chunk
 from service.engine.prefill_chunk import prefill_chunk, take_scores
 from service.engine.prefill_pace import PrefillPace
 from service.engine.request import FailedRow, Request, SampledToken
@@ -48,6 +48,9 @@ class Scheduler:
         self._tables = BlockTables(pool, shares=limits.shares_prefixes, kv_type=limits.kv_type)
         self._limits = limits
         self.drafting = Drafting(limits, draft_model)
+        self._most_forced = limits.token_budget // limits.max_batch - 1  # all at once fit into a step
+        self.num_forced_tokens = 0
+        """Since the start."""
         self._pace = PrefillPace(limits.inter_token_s)
         self._eos_ids = frozenset(eos_ids)
         # Both in the order of rank. A waiting sequence holds no blocks.
@@ -150,12 +153,9 @@ class Scheduler:
         """The next step, to be given to `commit` or to `fail` before another is made."""
         num_preempted = self._grow_decoding()
         decoding = [s for s in self._running if s.is_decoding and s.num_missing_blocks <= 0]
-        chunks = [
-            Chunk(sequence, sequence.num_computed, 1 + len(drafts), samples=True, drafts=drafts)
-            for sequence, drafts in zip(decoding, self._drafts(decoding), strict=True)
-        ]
+        chunks = [decode_chunk(s, drafts) for s, drafts in zip(decoding, self._drafts(decoding), strict=True)]
         prefilling = [s for s in self._running if not s.is_decoding]
-        budget = self._prefill_budget(len(decoding), len(prefilling) + len(self._waiting))
+        budget = self._prefill_budget(chunks, len(prefilling) + len(self._waiting))
         may_admit = True
         candidates = sorted([*prefilling, *self._waiting[: self._limits.max_batch - len(self._running)]], key=_rank)
         num_logit_rows = self._limits.max_batch - len(decoding) - len(candidates) + 1  # beyond one for each other
@@ -190,9 +190,9 @@ class Scheduler:
 
     def observe(self, plan: StepPlan, run_s: float) -> None:
         """How long the step took."""
-        num_prompt_tokens = sum(chunk.num_tokens for chunk in plan.chunks if not chunk.is_decode)
-        if not plan.num_drafts:
-            self._pace.observe(sum(chunk.is_decode for chunk in plan.chunks), num_prompt_tokens, run_s)
+        decoding = [chunk.num_tokens for chunk in plan.chunks if chunk.is_decode]
+        if sum(decoding) == len(decoding):
+            self._pace.observe(len(decoding), plan.num_tokens - len(decoding), run_s)
 
     def fail(self, plan: StepPlan) -> list[Sequence]:
         """The step could not be computed: its sequences end here."""
@@ -216,24 +216,26 @@ class Scheduler:
             "who has ended has no deadline"
         )
 
-    def _prefill_budget(self, num_decoding: int, num_waiting: int) -> int:
+    def _prefill_budget(self, decoding: Seq[Chunk], num_waiting: int) -> int:
         """Tokens. As many prompts as are allowed to run count as waiting, and no more."""
-        room = self._limits.token_budget - num_decoding
+        num_decoding = len(decoding)
+        room = self._limits.token_budget - sum(chunk.num_tokens for chunk in decoding)
         paced = self._pace.num_tokens(num_decoding, min(num_waiting, self._limits.max_batch - num_decoding))
         return room if paced is None else min(room, paced)
 
     def _grow_decoding(self) -> int:
-        """Give every decoding sequence a place for its next token, best first. Returns how many were preempted."""
+        """Give every decoding sequence a place for its next tokens, best first. Returns how many were preempted."""
         num_preempted = 0
         for sequence in list(self._running):
             if not (sequence.is_decoding and sequence.num_missing_blocks > 0):
                 continue
-            while not self._pool.can_allocate(1) and self._running[-1] is not sequence:
+            num_missing = sequence.num_missing_blocks
+            while not self._pool.can_allocate(num_missing) and self._running[-1] is not sequence:
                 self._preempt(self._running[-1])
                 num_preempted += 1
-            if not self._pool.can_allocate(1):
+            if not self._pool.can_allocate(num_missing):
                 break  # It is the last in the order itself: it keeps its blocks and stalls until others end.
-            sequence.block_table += self._pool.allocate(1)
+            sequence.block_table += self._pool.allocate(num_missing)
         return num_preempted
 
     def _preempt(self, sequence: Sequence) -> None:
@@ -271,7 +273,10 @@ class Scheduler:
         return min(num_drafts, sequence.num_free_places)
 
     def _take_rows(self, chunk: Chunk, rows: Seq[SampledToken | FailedRow]) -> Iterator[Output]:
-        """The first row counts; each further one as long as the draft it builds on was what came before."""
+        """The first row counts; each further one as long as the draft it builds on was what came before.
+
+        What a constraint forces follows.
+        """
         sequence, num_right, reason, row = chunk.sequence, 0, None, None
         for row, draft in zip_longest(take_scores(chunk, rows), chunk.drafts):
             output = take_row(sequence, row)
@@ -281,6 +286,11 @@ class Scheduler:
                 break
             num_right += 1
         sequence.num_computed += num_right
+        if chunk.samples and reason is None:
+            for output in take_forced(sequence, self._most_forced):
+                yield output
+                row, reason = output.token, output.finish_reason
+            self.num_forced_tokens += sequence.num_forced
         self.drafting.learn(chunk, num_right)
         self._tables.publish(sequence)
         if reason is not None:

@@ -23,6 +23,7 @@ class Sequence:
         "mirostat",
         "num_cached_tokens",
         "num_computed",
+        "num_forced",
         "num_preemptions",
         "num_published",
         "prefill_chunks",
@@ -61,6 +62,8 @@ class Sequence:
         """Prompt and output."""
         self.num_computed = 0
         """Tokens whose keys and values are in the cache."""
+        self.num_forced = 0
+        """Its last tokens, so many, were not drawn: its constraint left no choice after the one before them."""
         self.block_table: list[int] = []
         self.block_keys: list[bytes] = []
         """Of its full blocks, as far as anybody has asked; see service.engine.block_keys."""
@@ -101,13 +104,13 @@ class Sequence:
 
     @property
     def num_uncomputed(self) -> int:
-        """At least 1 between steps: the token sampled last has not been through the model."""
+        """At least 1 between steps: the last token has not been through the model."""
         return len(self.token_ids) - self.num_computed
 
     @property
     def is_decoding(self) -> bool:
-        """One token to compute, and the one after it to sample."""
-        return self.num_uncomputed == 1 and self.num_output_tokens > 0
+        """To compute are the token drawn last and those that were forced after it; then the next is drawn."""
+        return self.num_uncomputed == 1 + self.num_forced and self.num_output_tokens > 0
 
     @property
     def num_missing_blocks(self) -> int:

@@ -88,5 +88,6 @@ class CompletionRequest(SamplingFields):
 
     def sampling_params(self) -> SamplingParams:
         max_tokens = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
-        sampling = self.sampling(max(1, max_tokens), self.logprobs)
+        ranks = self.best_of is not None and self.best_of > self.num_choices
+        sampling = self.sampling(max(1, max_tokens), 0 if ranks and self.logprobs is None else self.logprobs)
         return replace(sampling, prompt_logprobs=self.logprobs) if self.echo else sampling

@@ -145,6 +145,11 @@ class EngineCollector(Collector):
                 stats.prefixes.num_queried_tokens,
             ),
             ("gemmule_prefix_cache_hits", "Prompt tokens found in the KV cache.", stats.prefixes.num_hit_tokens),
+            (
+                "gemmule_forced_tokens",
+                "Tokens that an output format left no choice about: not drawn, several in a step.",
+                stats.num_forced_tokens,
+            ),
         ):
             yield CounterMetricFamily(name, text, value=float(value))
         yield from _draft_counters(stats)

@@ -31,6 +31,11 @@ class GrammarConstraint:
         self._matcher.consume_token(token_id)
         self._check()
 
+    def forced(self, most: int) -> list[int]:
+        token_ids: list[int] = self._matcher.compute_ff_tokens()
+        self._check()
+        return token_ids[:most]
+
     @property
     def is_finished(self) -> bool:
         return self._matcher.is_stopped()

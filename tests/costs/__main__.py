@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 
 from service.pull import DEFAULT_MODEL, resolve_model
 
@@ -15,7 +16,7 @@ BARS = {"ticks": 0.01, "traces": 0.03, "masks": 0.05}
 WHAT = {
     "ticks": "counting every op",
     "traces": "a trace under way",
-    "masks": "a JSON schema's masks",
+    "masks": "following a JSON schema",
 }
 
 
@@ -43,7 +44,9 @@ def _in_process(arguments: argparse.Namespace, wanted: list[str]) -> list[bool]:
         return []
     from service.loader import load_model
     from service.settings import Settings
-    from tests.costs import in_process
+    from tests.costs.in_process import ticks, traces
+    from tests.costs.masks import MaskCost, masks
+    from tests.costs.pairs import Cost
 
     path = resolve_model(arguments.model, None)
     threads, clock = (1, time.process_time) if arguments.cpu else (arguments.threads, time.perf_counter)
@@ -51,7 +54,8 @@ def _in_process(arguments: argparse.Namespace, wanted: list[str]) -> list[bool]:
     are_met = []
     try:
         for study in wanted:
-            cost = getattr(in_process, study)(model, arguments.pairs, clock)
+            measure: Callable[..., Cost | MaskCost] = {"ticks": ticks, "traces": traces, "masks": masks}[study]
+            cost = measure(model, arguments.pairs, clock)
             print(cost.line(WHAT[study], BARS[study]), flush=True)
             are_met.append(cost.is_within(BARS[study]))
     finally:

@@ -33,9 +33,10 @@ def prefill(model: GemmuleModel, sequence: Sequence) -> None:
         model.runner.run(StepPlan((Chunk(sequence, start, count, samples=False),)))
 
 
-def decode(model: GemmuleModel, sequence: Sequence) -> SampledToken:
-    """The token after the last one; it is not appended."""
-    plan = StepPlan((Chunk(sequence, len(sequence.token_ids) - 1, 1, samples=True),))
+def decode(model: GemmuleModel, sequence: Sequence, position: int | None = None) -> SampledToken:
+    """The token after the one at `position` (default: the last); it is not appended."""
+    position = len(sequence.token_ids) - 1 if position is None else position
+    plan = StepPlan((Chunk(sequence, position, 1, samples=True),))
     (token,) = model.runner.run(plan)
     assert not isinstance(token, FailedRow), token.reason
     return token

@@ -30,6 +30,24 @@ async def test_every_schema_is_kept_to_side_by_side(server: Server) -> None:
         jsonschema.validate(json.loads(choice["text"]), schema_of(index))
 
 
+async def test_what_a_format_forces_is_what_would_have_been_drawn(server: Server) -> None:
+    """With log probabilities every token is drawn, one a step; without, those that are forced are not."""
+    bodies = [asking(schema_of(index), index) for index in range(3, NUM_SCHEMAS, 20)]
+
+    def num_forced() -> float:
+        return server.metrics().value("gemmule_forced_tokens_total")
+
+    before = num_forced()
+    drawn = await answers(server.url, [{**body, "logprobs": 0} for body in bodies])
+    assert num_forced() == before
+    forced = await answers(server.url, bodies)
+    for (one,), (other,) in zip(drawn, forced, strict=True):
+        assert one["text"] == other["text"]
+        assert one["logprobs"]
+        assert other["logprobs"] is None
+    assert num_forced() > before
+
+
 async def test_every_kind_on_every_face(server: Server) -> None:
     kinds: list[tuple[dict[str, Any], str]] = [
         ({"regex": "[a-c]{3}-[0-9]{2}"}, "[a-c]{3}-[0-9]{2}"),

@@ -1,5 +1,7 @@
 """Constraints that tests can predict."""
 
+from collections.abc import Container, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +27,9 @@ class Script:
         assert token_id == self.token_ids[len(self.accepted)]
         self.accepted.append(token_id)
 
+    def forced(self, most: int) -> Sequence[int]:
+        return ()
+
     @property
     def is_finished(self) -> bool:
         return len(self.accepted) == len(self.token_ids)
@@ -41,3 +46,17 @@ class Nothing(Script):
 class Broken(Script):
     def fill_mask(self, mask: npt.NDArray[np.uint32]) -> None:
         raise OSError("a grammar on fire")
+
+
+class Forcing(Script):
+    """Forces whatever comes next, up to a place that is in `choices`: there a token has to be drawn."""
+
+    def __init__(self, token_ids: Sequence[int], choices: Container[int] = ()) -> None:
+        super().__init__(*token_ids)
+        self.choices = choices
+
+    def forced(self, most: int) -> Sequence[int]:
+        begin = end = len(self.accepted)
+        while end < min(len(self.token_ids), begin + most) and end not in self.choices:
+            end += 1
+        return self.token_ids[begin:end]

@@ -1,5 +1,6 @@
 """Any history of requests, steps, aborts and failures: blocks conserved, no token lost or changed, everybody served."""
 
+from dataclasses import replace
 from itertools import groupby
 
 from hypothesis import event, settings
@@ -15,6 +16,7 @@ from service.engine.plan import StepPlan
 from service.engine.request import DrafterKind, FailedRow, FinishReason, Request, SampledToken, SamplingParams
 from service.engine.scheduler import Scheduler
 from service.errors import ContextOverflow
+from tests.service.engine.constraints import Forcing
 from tests.service.engine.fake_draft_model import FakeDraftRunner, fake_draft_model
 from tests.service.fakes import LETTERS, FakeRunner
 
@@ -82,6 +84,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         salt=st.sampled_from(["", "a"]),
         prompt_logprobs=st.sampled_from([None, None, 0, 2]),
         drafter=st.none() | st.sampled_from(DrafterKind),
+        choices=st.none() | st.sets(st.integers(0, 100)),
     )
     def add(
         self,
@@ -94,7 +97,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         salt: str,
         prompt_logprobs: int | None,
         drafter: DrafterKind | None,
+        choices: set[int] | None,
     ) -> None:
+        """`choices`: its output is to match a format that forces all tokens but those in these places."""
         self.num_added += 1
         self.now_s += waited_s
         request = Request(
@@ -112,6 +117,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             cache_salt=salt,
             drafter=drafter,
         )
+        if choices is not None:
+            request = replace(request, constraint=Forcing(self.runner.expected_tokens(request, 500), choices))
         try:
             self.engine.add(request, seed=self.num_added)
         except ContextOverflow:
@@ -198,6 +205,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         event(f"guesses: {plan.num_drafts > 0}")
         event(f"some came true: {num_right > 0}, of the draft model: {by_model.num_right > 0}")
         assert plan.num_logit_rows <= self.engine.limits.max_batch
+        event(f"forces: {self.engine.num_forced_tokens > 0}")
         event(f"preempts: {plan.num_preempted > 0}")
         event(f"shares: {self.engine.prefix_stats.num_hit_tokens > 0}")
         limits = self.engine.limits
@@ -224,7 +232,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         # A row at least for each that samples; for its drafts more, up to the first that was wrong or an end.
         heard = [id for id, _ in groupby(output.sequence.id for output in outputs)]
         assert heard == [chunk.sequence.id for chunk in plan.chunks if chunk.samples]
-        assert len(outputs) <= plan.num_logit_rows
+        num_forced = sum(chunk.sequence.num_forced for chunk in plan.chunks if chunk.samples)
+        assert len(outputs) <= plan.num_logit_rows + num_forced
         for output in outputs:
             self._hear(output)
 

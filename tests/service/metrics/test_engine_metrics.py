@@ -102,6 +102,7 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
                 drafts={DrafterKind.DRAFT_MODEL: DraftStats(9, 6)},
                 num_used_draft_blocks=2,
                 num_draft_blocks=32 if running == 5 else 0,
+                num_forced_tokens=11,
             )
         )
         assert registry.get_sample_value("gemmule_requests_running") == running
@@ -111,6 +112,7 @@ def test_gauges_are_read_at_each_scrape_and_absent_before_there_is_an_engine() -
     assert registry.get_sample_value("gemmule_kv_blocks_cached") == 3
     assert registry.get_sample_value("gemmule_prefix_cache_queries_total") == 100
     assert registry.get_sample_value("gemmule_prefix_cache_hits_total") == 64
+    assert registry.get_sample_value("gemmule_forced_tokens_total") == 11
     assert registry.get_sample_value("gemmule_kv_usage_ratio") == 7 / 64
     for kind, guessed, right in (("draft_model", 9, 6), ("prompt_lookup", 0, 0)):
         assert registry.get_sample_value("gemmule_draft_tokens_total", {"drafter": kind}) == guessed

@@ -19,6 +19,7 @@ from tests.service.fakes import VOCAB_SIZE, FakeTokenizer
 from tests.service.structured.schemas import NUM_SCHEMAS, schema_of
 
 MAX_TOKENS = 3000
+MAX_FORCED = 7
 WIDE = {"type": "object", "properties": {f"p{n}": {"type": "null"} for n in range(3000)}, "additionalProperties": False}
 
 
@@ -28,14 +29,17 @@ def grammars() -> Grammars:
 
 
 def walk(constraint: TokenConstraint, seed: int = 0) -> str:
-    """One output, drawn evenly from what the masks allow."""
+    """One output, drawn evenly from what the masks allow. What is said to be forced is all that they allow."""
     draw = random.Random(seed)
     mask = np.zeros(mask_words(VOCAB_SIZE), np.uint32)
     out = bytearray()
+    forced: list[int] = []
     for _ in range(MAX_TOKENS):
         mask[:] = 0
         constraint.fill_mask(mask)
         allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+        forced = forced or list(constraint.forced(MAX_FORCED))
+        assert not forced or list(allowed) == [forced.pop(0)]
         assert len(allowed)
         token_id = int(draw.choice(allowed))
         constraint.accept(token_id)
@@ -54,6 +58,17 @@ def test_whatever_a_schema_allows_is_valid(grammars: Grammars, index: int) -> No
     for seed in range(3):
         text = walk(grammars.constraint(OutputFormat.json_schema(schema)), seed)
         jsonschema.validate(json.loads(text), schema, format_checker=jsonschema.FormatChecker())
+
+
+def test_what_is_forced(grammars: Grammars) -> None:
+    constraint = grammars.constraint(OutputFormat.choice(["yes, it is", "yes, maybe"]))
+    assert bytes(constraint.forced(100)) == b"yes, "
+    assert bytes(constraint.forced(2)) == b"ye"
+    for token_id in b"yes, ":
+        constraint.accept(token_id)
+    assert constraint.forced(100) == []
+    constraint.accept(ord("m"))
+    assert bytes(constraint.forced(100)) == b"aybe"
 
 
 def test_regex_choice_and_grammar(grammars: Grammars) -> None:
