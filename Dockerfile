@@ -6,9 +6,11 @@
 # Nothing is compiled when it starts: the micro-kernels of every core are compiled here, by LLVM from any machine; what
 # numba compiles is compiled on the platform itself. It runs with a read-only root and as nobody in particular.
 ARG BASE=debian:bookworm-slim
+# The same, for those who have an image of each platform under a name of its own.
+ARG BUILD_BASE=${BASE}
 
 # ---- on the machine that builds: wheels, the demo model, micro-kernels for the other architecture too
-FROM --platform=$BUILDPLATFORM ${BASE} AS builder
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS builder
 ARG TARGETARCH
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 python3-pip python3-venv
 WORKDIR /src
@@ -26,7 +28,8 @@ COPY loadtest loadtest
 RUN /venv/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
  && /venv/bin/pip install --no-compile --no-deps --target /out/site /wheel/*.whl \
  && /venv/bin/pip install --no-deps /wheel/*.whl \
- && rm -rf /out/site/bin && find /out/site -depth -type d -name tests -exec rm -rf '{}' +
+ && rm -rf /out/site/bin && find /out/site -depth -type d -name tests -exec rm -rf '{}' + \
+ && find /out/site -type f '(' -name '*.c' -o -name '*.pyx' -o -name '*.pxi' ')' -delete
 # pip's own bookkeeping says where the wheel came from and when: not the same twice.
 RUN find /out/site -name direct_url.json -delete
 ENV GEMMULE_CACHE=/out/cache
@@ -35,13 +38,13 @@ COPY tools tools
 RUN case "$TARGETARCH" in arm64) arch=aarch64 ;; *) arch=x86_64 ;; esac; /venv/bin/python -m tools.arm.objects "$arch"
 
 # ---- what is served from: Debian's Python and nothing else
-FROM ${BASE} AS python
+FROM --platform=$TARGETPLATFORM ${BASE} AS python
 RUN apt-get update && apt-get install --yes --no-install-recommends python3 libstdc++6 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/* /var/cache/debconf/*-old /var/log/* \
  && find / -xdev -type f -perm /6000 -exec chmod a-s '{}' +
 
 # ---- on the target's platform: what numba compiles, bytecode, the bill of materials
-FROM python AS warm
+FROM --platform=$TARGETPLATFORM python AS warm
 ARG TARGETARCH
 WORKDIR /src
 COPY --from=builder /out/site /usr/local/lib/python3.11/dist-packages
@@ -54,7 +57,7 @@ RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/local/lib/p
  && python3 -m tools.image.sbom /usr/local/lib/python3.11/dist-packages /out/share \
  && chmod -R a+rX /var/cache/gemmule
 
-FROM python
+FROM --platform=$TARGETPLATFORM python
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="gemmule" \

@@ -1,12 +1,13 @@
 """Makes what the Dockerfile begins FROM, where no registry can be asked: Debian, slim, for both platforms. Needs root.
 
-A root file system of each architecture by mmdebstrap from the machine's own mirror, as an image, and both under one
-name. Made once, in buildah's storage. Knows no Dockerfile.
+A root file system of each architecture by mmdebstrap from the machine's own mirror, as an image. Made once for what is
+said here, in buildah's storage. Knows no Dockerfile.
 """
 
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,25 +27,16 @@ class ImageError(Exception):
     """An image could not be made or run; one line."""
 
 
-def base_image() -> str:
-    """The name of a manifest with an image for each platform."""
-    images = {arch: _of(arch) for arch in PLATFORMS}
-    if not _has(NAME):
-        run(["buildah", "manifest", "create", NAME])
-        for arch, image in images.items():
-            run(["buildah", "manifest", "add", "--arch", arch, "--os", "linux", NAME, image])
-    return NAME
-
-
-def _of(arch: str) -> str:
-    image = f"{NAME}-{arch}"
+def base_image(arch: str) -> str:
+    """The name of the platform's."""
+    excluded = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
+    options = ["--variant=minbase", f"--arch={arch}", *MERGED, *excluded, f"--dpkgopt=path-include={KEPT}"]
+    image = f"{NAME}-{arch}-{zlib.crc32(' '.join(options).encode()):08x}"
     if _has(image):
         return image
     with tempfile.TemporaryDirectory(prefix="base-") as folder:
         archive = Path(folder) / "base.tar"
         say(f"{SUITE} for {arch} by mmdebstrap")
-        excluded = [f"--dpkgopt=path-exclude={path}" for path in LEFT_OUT]
-        options = ["--variant=minbase", f"--arch={arch}", *MERGED, *excluded, f"--dpkgopt=path-include={KEPT}"]
         run(["mmdebstrap", "--quiet", *options, SUITE, str(archive), mirrors()[0]])
         container = run(["buildah", "from", "--arch", arch, "scratch"]).strip()
         try:
@@ -57,9 +49,7 @@ def _of(arch: str) -> str:
 
 
 def _has(image: str) -> bool:
-    return subprocess.run(["buildah", "inspect", "--type", "image", image], capture_output=True).returncode == 0 or (
-        subprocess.run(["buildah", "manifest", "inspect", image], capture_output=True).returncode == 0
-    )
+    return subprocess.run(["buildah", "inspect", "--type", "image", image], capture_output=True).returncode == 0
 
 
 def run(command: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tools.image.base import ImageError, base_image, say
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+NATIVE = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 CERTIFICATES = "/run/image/ca.crt"
 
 
@@ -19,6 +20,14 @@ def build(arch: str) -> str:
     """The image's name. What the steps say goes to standard error."""
     image = f"localhost/gemmule:{arch}"
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    # buildah knows the platforms in a FROM only if it is told; a builder does by itself.
+    arguments = {
+        "BUILDPLATFORM": f"linux/{NATIVE}",
+        "TARGETPLATFORM": f"linux/{arch}",
+        "BUILD_BASE": base_image(NATIVE),
+        "BASE": base_image(arch),
+        "REVISION": revision.stdout.strip(),
+    }
     with tempfile.TemporaryDirectory(prefix="image-") as folder:
         configuration = Path(folder) / "pip.conf"
         configuration.write_text(pip_configuration(os.environ))
@@ -27,7 +36,7 @@ def build(arch: str) -> str:
             volumes.append(f"{bundle}:{CERTIFICATES}:ro")
         command = ["buildah", "build", "--layers", "--isolation", "chroot", "--pull-never", "--network", "host"]
         command += ["--format", "docker", "--platform", f"linux/{arch}", "--tag", image]
-        command += ["--build-arg", f"BASE={base_image()}", "--build-arg", f"REVISION={revision.stdout.strip()}"]
+        command += [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
         command += [word for volume in volumes for word in ("--volume", volume)]
         say(f"building {image}")
         if (status := subprocess.run([*command, str(REPOSITORY)], stdout=2, check=False).returncode) != 0:
