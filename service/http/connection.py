@@ -2,7 +2,7 @@
 
 uvicorn itself waits for a head for ever, and a client that sends a byte a minute holds a socket as long; httptools'
 native parser, which spares a streamed token much of the CPU that h11's costs it, knows no end of a head, and goes on to
-read a body that was answered before its end.
+read a body that was answered before its end, for ever.
 """
 
 import asyncio
@@ -12,6 +12,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_S = 10.0
 """From the connection, or from the first byte of a further request, to the end of its head."""
 MOST_HEAD_BYTES = 64 << 10
+LINGER_S = 2.0
+"""From an answer to the end of the body that it did not wait for. Closed sooner, a client whose body is on its way
+would send its next request into a connection that ends."""
 
 
 class HeadTimer:
@@ -45,6 +48,8 @@ class BoundedConnection(HttpToolsProtocol):
     _awaits_head = True
     """Its first byte or its last is still to come; between two requests there is nothing to wait for."""
     _num_head_bytes = 0
+    _awaits_body = False
+    _lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -68,18 +73,29 @@ class BoundedConnection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_timer.stop()
+        self._stop_lingering()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # Answered before its body was there: the rest of it might come a byte a minute, and is nobody's.
-        if not self.pipeline and self.cycle.more_body:
-            self.transport.close()
+        # The rest of a body that was answered already might come a byte a minute, and is nobody's.
+        if not self.pipeline and self._awaits_body:
+            self._lingering = self.loop.call_later(LINGER_S, self.transport.close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._awaits_head = True
+        self._awaits_head = self._awaits_body = True
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._awaits_head = False
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._awaits_body = False
+        self._stop_lingering()
+
+    def _stop_lingering(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None

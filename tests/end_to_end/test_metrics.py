@@ -73,7 +73,7 @@ def test_the_parts_of_steps_and_the_threads_add_up(busy: tuple[Metrics, Metrics]
     stepped_s = sum(value for part, value in seconds.items() if part != "idle")
     assert stepped_s == pytest.approx(after.sum("gemmule_step_duration_seconds_sum"), rel=0.02)
     walls = [after.sum("gemmule_thread_seconds_total", thread=str(thread)) for thread in range(NUM_THREADS)]
-    assert walls[1] >= 0.98 * walls[0]  # more: a worker without a core sees the end of a step late
+    assert walls[1] >= 0.9 * walls[0]  # a worker without a core sees the begin or the end of a step late
 
 
 def test_what_a_start_chose_and_measured(server: Server, busy: tuple[Metrics, Metrics]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.http import connection
 from service.http.connection import HEAD_S, HeadTimer
 from service.http.server import answering, listen
 from tests.service.fakes import FakeRunner
@@ -68,7 +69,20 @@ async def test_an_endless_head_is_refused() -> None:
         writer.close()
 
 
-async def test_an_answer_before_the_end_of_a_body_ends_the_connection() -> None:
+async def test_the_rest_of_a_body_that_was_answered_may_still_come() -> None:
+    async with listening() as address:
+        reader, writer = await asyncio.open_connection(*address)
+        for _ in range(2):
+            writer.write(b"POST /nowhere HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\nx")
+            assert b" 404 " in await response(reader)
+            writer.write(b"x" * 999)
+        writer.write(GET)
+        assert b" 200 " in await response(reader)
+        writer.close()
+
+
+async def test_but_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_S", 0.1)
     async with listening() as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST /nowhere HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\nx")
