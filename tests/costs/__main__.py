@@ -1,4 +1,4 @@
-"""`python -m tests.costs [ticks] [traces] [masks] [streaming] [scrapes]`: each with its bar; status 1 if one is missed.
+"""`python -m tests.costs [STUDY ...]`: each with its bar; status 1 if one is missed.
 
 On a machine that does something else at the same time the intervals are wide, and say so.
 """
@@ -22,7 +22,7 @@ WHAT = {
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.costs", description=__doc__)
-    studies = (*BARS, "streaming", "scrapes")
+    studies = (*BARS, "sampling", "streaming", "scrapes")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(studies)} (default: all)")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--pairs", type=int, default=10_000, help="steps each way (default: 10,000)")
@@ -35,7 +35,10 @@ def main() -> int:
     wanted = arguments.studies or studies
     if unknown := set(wanted) - set(studies):
         parser.error(f"{', '.join(sorted(unknown))}: none of {', '.join(studies)}")
-    are_met = [*_in_process(arguments, [study for study in wanted if study in BARS]), *_under_load(arguments, wanted)]
+    are_met = _in_process(arguments, [study for study in wanted if study in BARS])
+    if "sampling" in wanted:
+        are_met += _sampling(arguments)
+    are_met += _under_load(arguments, wanted)
     return 0 if all(are_met) else 1
 
 
@@ -58,6 +61,23 @@ def _in_process(arguments: argparse.Namespace, wanted: list[str]) -> list[bool]:
             cost = measure(model, arguments.pairs, clock)
             print(cost.line(WHAT[study], BARS[study]), flush=True)
             are_met.append(cost.is_within(BARS[study]))
+    finally:
+        model.close()
+    return are_met
+
+
+def _sampling(arguments: argparse.Namespace) -> list[bool]:
+    from service.loader import load_model
+    from service.settings import Settings
+    from tests.costs.sampling import NUM_SEQUENCES, sampling, wide_model
+
+    path = wide_model()
+    model = load_model(path, Settings(model=str(path), threads=arguments.threads, max_batch=NUM_SEQUENCES, ctx=512))
+    are_met = []
+    try:
+        for cost in sampling(model):
+            print(cost.line(), flush=True)
+            are_met.append(cost.is_met)
     finally:
         model.close()
     return are_met
