@@ -105,7 +105,7 @@ type-parity: env ## Compare every type of weights with llama.cpp, and llama.cpp 
 	@$(BIN)/gemmule pull > /dev/null
 	@$(BIN)/gemmule pull gemma-3-270m > /dev/null
 	@tools/env/require peer
-	$(BIN)/python -m tools.parity.types $(ARGS)
+	$(BIN)/python -m tools.parity.weight_types $(ARGS)
 
 token-parity: env ## Compare tokens with llama.cpp's on 10,000 random and adversarial texts (MODEL=, ARGS=).
 	@test -e '$(MODEL)' || $(BIN)/gemmule pull '$(MODEL)'

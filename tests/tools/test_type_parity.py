@@ -11,7 +11,7 @@ import pytest
 from service.quality.measures import log_probabilities
 from service.quality.windows import Window
 from tools.parity.peer_logits import SavedLogits, divergence
-from tools.parity.types import Nearness
+from tools.parity.weight_types import Nearness
 from tools.peer.llamacpp import PeerError
 
 VOCABULARY, CONTEXT = 7, 8  # an odd vocabulary: rows are padded

@@ -22,7 +22,7 @@ import numpy as np
 
 from kernels.jit.folder import cache_folder
 from tools.parity.measure import F32
-from tools.peer.llamacpp import PACKAGE, VERSION, PeerError
+from tools.peer.llamacpp import PACKAGE, VERSION, PeerError, fetched
 
 SERVER = Path(__file__).with_name("logit_server.py")
 CMAKE_ARGS = "-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_OPENSSL=OFF"
@@ -40,7 +40,8 @@ def peer_python() -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, "-m", "venv", str(folder)], os.environ)
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-qq", "--no-cache-dir"]
-        _run([*pip, "--no-binary", PACKAGE, f"{PACKAGE}=={VERSION}"], os.environ | {"CMAKE_ARGS": CMAKE_ARGS})
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="source-") as source:
+            _run([*pip, str(fetched(Path(source)))], os.environ | {"CMAKE_ARGS": CMAKE_ARGS})
         finished.touch()
     return python
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from kernels.jit.folder import cache_folder
 
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
+LLAMA_CPP = "vendor/llama.cpp"
 TILE_LOAD = "_tile_loadconfig(&tc);"
 TARGETS = ("llama-bench", "llama-quantize")
 # Native code is the fair peer: prebuilt wheels stop at AVX2. The rest only keeps the build small and off the network.
@@ -49,17 +50,23 @@ def programs(targets: Sequence[str] = TARGETS) -> Path:
 def build_programs(targets: Sequence[str], build: Path, folder: Path) -> None:
     """Fetches the source, builds the targets and moves them to `folder`."""
     print(f"peer: building {', '.join(targets)} of {PACKAGE} {VERSION}: some minutes, once", file=sys.stderr)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
-    _run([*pip, "--no-binary", PACKAGE, "--dest", str(build), f"{PACKAGE}=={VERSION}"])
-    archive = next(build.glob("*.tar.gz"))
-    _run(["tar", "--extract", "--file", str(archive), "--directory", str(build)])
-    source = next(build.glob("*/vendor/llama.cpp"))
-    keep_tile_shapes(source / "ggml/src/ggml-cpu/amx/mmq.cpp")
+    source = fetched(build) / LLAMA_CPP
     _run(["cmake", "-S", str(source), "-B", str(build / "made"), *OPTIONS])
     num_jobs = len(os.sched_getaffinity(0))
     _run(["cmake", "--build", str(build / "made"), f"-j{num_jobs}", "--target", *targets])
     for target in targets:
         shutil.move(build / "made/bin" / target, folder / target)
+
+
+def fetched(folder: Path) -> Path:
+    """The package's source, in the folder, mended."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"]
+    _run([*pip, "--no-binary", PACKAGE, "--dest", str(folder), f"{PACKAGE}=={VERSION}"])
+    archive = next(folder.glob("*.tar.gz"))
+    _run(["tar", "--extract", "--file", str(archive), "--directory", str(folder)])
+    source = next(path for path in folder.iterdir() if (path / LLAMA_CPP).is_dir())
+    keep_tile_shapes(source / LLAMA_CPP / "ggml/src/ggml-cpu/amx/mmq.cpp")
+    return source
 
 
 def keep_tile_shapes(file: Path) -> None:

@@ -1,14 +1,8 @@
 """Every type of weights beside llama.cpp on the same file and text: perplexity, KL divergence, the best token.
 
-`python -m tools.parity.types [NAME ...]`; `make type-parity`. SmolLM2 in six types, Gemma 3 270M as it is published,
-and random weights in the K-quants and IQ4_NL, which llama-quantize makes. 2,040 tokens of the passages in `text` are
-scored.
-
-The bars are those of a program that does the same as another: perplexity within 0.5 %, mean KL divergence at most
-0.002, the same best token at 98 %. How near two right programs can come is seen by llama.cpp beside itself, token by
-token instead of 512 at a time: both round activations to int8, and a rounding that falls to the other side moves all
-that follows. A bar that llama.cpp misses with itself is shown as `peer too`, and counts as met where we are no further
-from its prefill than its decode is, and a quarter more.
+`python -m tools.parity.weight_types [NAME ...]`; `make type-parity`. SmolLM2 in six types, Gemma 3 270M as it is
+published, and random weights in the K-quants and IQ4_NL, which llama-quantize makes. 2,040 tokens of the passages in
+`text` are scored.
 """
 
 from __future__ import annotations
@@ -144,7 +138,7 @@ def cells(found: Nearness) -> tuple[str, str, str]:
 
 def main() -> None:
     """Zero when every bar is met, or missed by llama.cpp with itself too."""
-    parser = argparse.ArgumentParser(prog="python -m tools.parity.types", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.parity.weight_types", description=__doc__)
     known = files()
     parser.add_argument("name", nargs="*", help=f"part of a name (default: all): {', '.join(known)}")
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
