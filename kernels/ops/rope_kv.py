@@ -113,51 +113,56 @@ def _rotate(op: Any, head: int, out: int, cos: int, sin: int) -> None:
 
 
 @inlined
-def _rope_token(op: Any, step: Any, token: int) -> None:
+def _rope_group(op: Any, step: Any, token: int, group: int) -> None:
+    """A key head, the query heads that look at it, and its value."""
     position: Any = np.int64(load(step.positions + 4 * token, np.int32))
     position = max(0, min(position, op.num_positions - 1))
     row = 4 * (op.rope_dim // 2) * position
     cos, sin = op.cos + row, op.sin + row
     head_bytes, plane_bytes = 4 * op.head_dim, op.plane_bytes
+    num_queries: Any = op.num_heads // op.num_kv_heads
+    first = num_queries * group
 
-    q = op.q + op.q_stride * token + op.q_first
-    k = op.k + op.k_stride * token + op.k_first
-    v = op.v + op.v_stride * token + op.v_first
+    query = op.q + op.q_stride * token + op.q_first + head_bytes * first
+    key = op.k + op.k_stride * token + op.k_first + head_bytes * group
+    value = op.v + op.v_stride * token + op.v_first + head_bytes * group
     if op.bias != 0:
-        k_bias = op.bias + head_bytes * op.num_heads
-        add_row(q, op.bias, q, op.head_dim * op.num_heads)
-        add_row(k, k_bias, k, op.head_dim * op.num_kv_heads)
-        add_row(v, k_bias + head_bytes * op.num_kv_heads, v, op.head_dim * op.num_kv_heads)
-    q_out = op.q_out + op.q_out_stride * token + op.q_out_first
-    for head in range(op.num_heads):
-        query = q + head_bytes * head
+        bias = op.bias + head_bytes * op.num_heads
+        add_row(query, op.bias + head_bytes * first, query, op.head_dim * num_queries)
+        add_row(key, bias + head_bytes * group, key, op.head_dim)
+        add_row(value, bias + head_bytes * (op.num_kv_heads + group), value, op.head_dim)
+    out = op.q_out + op.q_out_stride * token + op.q_out_first + head_bytes * first
+    for _ in range(num_queries):
         if op.q_norm != 0:
             rms_norm_row(query, op.q_norm, query, op.head_dim, op.eps)
-        _rotate(op, query, q_out + head_bytes * head, cos, sin)
+        _rotate(op, query, out, cos, sin)
+        query += head_bytes
+        out += head_bytes
 
     slot: Any = np.int64(load(step.kv_slots + 4 * token, np.int32))
-    offset = slot % BLOCK_TOKENS
-    block = op.kv + 2 * plane_bytes * op.num_kv_heads * (slot // BLOCK_TOKENS)
-    for head in range(op.num_kv_heads):
-        key, plane = k + head_bytes * head, block + 2 * plane_bytes * head
-        if op.k_norm != 0:
-            rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
-        _rotate(op, key, key, cos, sin)
-        write_key(key, plane, offset, op.head_dim, op.kv_type)
-        write_value(v + head_bytes * head, plane + plane_bytes, offset, op.head_dim, op.kv_type)
+    plane = op.kv + 2 * plane_bytes * (op.num_kv_heads * (slot // BLOCK_TOKENS) + group)
+    if op.k_norm != 0:
+        rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
+    _rotate(op, key, key, cos, sin)
+    write_key(key, plane, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
+    write_value(value, plane + plane_bytes, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
 
 
 @op_function
 def rope_kv(op_address: int, thread_address: int) -> int:
+    """A chunk is some tokens of one key head: two heads share no cache line, tokens of a block share all."""
     op, thread = record(op_address, ROPE_KV), record(thread_address, THREAD)
     step = record(thread.step, STEP)
-    size = chunk_size(step.num_tokens, thread.num_threads, MAX_CHUNK_ROWS)
+    num_groups = op.num_kv_heads
+    size = chunk_size(step.num_tokens * num_groups, thread.num_threads, MAX_CHUNK_ROWS)
+    num_chunks = (step.num_tokens + size - 1) // size * num_groups
     while True:
-        first = take_chunk(op, thread, size)
-        if first >= step.num_tokens:
+        chunk = take_chunk(op, thread, 1)
+        if chunk >= num_chunks:
             break
+        first = chunk // num_groups * size
         for token in range(first, min(first + size, step.num_tokens)):
-            _rope_token(op, step, token)
+            _rope_group(op, step, token, chunk % num_groups)
     thread.units = step.num_tokens
     return 0
 

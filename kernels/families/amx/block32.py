@@ -24,6 +24,10 @@ class Block32Records:
     def record_bytes(self) -> int:
         return MIN_OFFSET + (4 * COLUMNS if self.rhs.code.has_min else 0)
 
+    @property
+    def block_bytes(self) -> int:
+        return self.rhs.block_bytes
+
     def panel_bytes(self, num_blocks: Value) -> Value:
         return num_blocks * self.rhs.block_bytes
 

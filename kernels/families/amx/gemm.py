@@ -40,7 +40,7 @@ LHS = Qsi8d32(TILE_ROWS, BLOCK)
 FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
 SUMS_BYTES = TILE_ROWS * ROW_BYTES
 SCRATCH_BYTES = 40 << 10
-FEW_ROWS = 8  # up to here a tile is mostly empty
+CACHE_LINE = 64
 STRETCH_STEP = 8  # blocks: whole super-blocks
 HEIGHTS = (4, 8, TILE_ROWS)  # rows that are scaled; a tile's other rows cost nothing more
 SUMS, LEFT, RIGHT = (0, 1), (4, 5), (6, 7)  # tiles, by half of a block
@@ -58,6 +58,10 @@ class Records(Protocol):
 
     @property
     def record_bytes(self) -> int: ...
+
+    @property
+    def block_bytes(self) -> int:
+        """Of a packed panel."""
 
     def panel_bytes(self, num_blocks: Value) -> Value: ...
 
@@ -84,11 +88,12 @@ class RowScalars:
 
 @dataclass(frozen=True, slots=True)
 class AmxGemm:
-    """A matmul micro-kernel of 16 rows x 2 panels. `few`: writes all columns for m <= FEW_ROWS, without tiles."""
+    """A matmul micro-kernel of 16 rows x 2 panels. `few`: writes all columns for m <= few_rows, without tiles."""
 
     name: MatmulName
     records: Records
     few: Callable[[Function], None]
+    few_rows: int
     features: str
 
     def emit(self) -> str:
@@ -101,7 +106,7 @@ class _Emission:
         arguments += [("dst_stride", I64), ("lo", F32), ("hi", F32)]
         # As written: LLVM's scheduler would convert and scale all rows before it adds one, and spill half of them.
         f = Function(str(tile.name), arguments, tile.features, attributes=(AS_WRITTEN,))
-        self.f, self.records, self.few = f, tile.records, tile.few
+        self.f, self.records, self.tile = f, tile.records, tile
         self.num_blocks = f["k"] >> 5
         self.rhs_panel_bytes = self.records.panel_bytes(self.num_blocks)
         self.lhs_panel_bytes = self.num_blocks * LHS.block_bytes
@@ -113,9 +118,9 @@ class _Emission:
 
     def text(self) -> str:
         f = self.f
-        with f.when(f.compare("sle", f["m"], FEW_ROWS)):
-            self.few(f)
-        with f.when(f.compare("sgt", f["m"], FEW_ROWS)):
+        with f.when(f.compare("sle", f["m"], self.tile.few_rows)):
+            self.tile.few(f)
+        with f.when(f.compare("sgt", f["m"], self.tile.few_rows)):
             self._tiles()
         f.ret()
         return f.text()
@@ -131,10 +136,16 @@ class _Emission:
                 count = f.call("llvm.smin.i64", I64, self.num_blocks - start, f.const(I64, self.stretch))
                 with f.loop(0, panels) as p, f.loop(0, count) as index:
                     panel = f.offset(first, p * self.rhs_panel_bytes)
+                    self._prefetch(f.offset(panel, self.rhs_panel_bytes * PANELS), start + index)
                     self.records.unpack(f, panel, start + index, self._record(p, index))
                 with f.loop(0, f["m"], TILE_ROWS) as m0, f.loop(0, panels) as p:
                     self._rows(m0, n0 + p * COLUMNS, p, start, count)
         release(f)
+
+    def _prefetch(self, panel: Value, index: Value) -> None:
+        """A block of a panel that comes next: few rows are multiplied sooner than memory answers."""
+        for line in range(0, self.records.block_bytes, CACHE_LINE):
+            self.f.prefetch(panel, index * self.records.block_bytes + line, locality=2)
 
     def _record(self, panel: Value, index: Value | int) -> Value:
         at = panel * self.stretch + index

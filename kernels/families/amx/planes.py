@@ -41,6 +41,10 @@ class PlaneRecords:
         return 2 if self._has_sub16 else 1
 
     @property
+    def block_bytes(self) -> int:
+        return self.rhs.block_bytes
+
+    @property
     def _has_sub16(self) -> bool:
         return self.rhs.code.sub == SUB16
 

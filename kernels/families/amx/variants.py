@@ -6,7 +6,7 @@ from functools import partial
 from typing import cast
 
 from kernels.families.amx.block32 import Block32Records
-from kernels.families.amx.gemm import COLUMNS, FEW_ROWS, LHS, PANELS, AmxGemm, Records
+from kernels.families.amx.gemm import COLUMNS, LHS, PANELS, AmxGemm, Records
 from kernels.families.amx.planes import PlaneRecords
 from kernels.families.block32.lanes import LaneEmission, LaneTile
 from kernels.families.block32.names import pack_variant
@@ -23,6 +23,13 @@ from kernels.ladder import AMX_INT8, AVX512_VNNI
 from kernels.naming import MatmulName
 from kernels.quant.blocks import BLOCK
 
+VECTOR_ROWS = 8
+"""At a time, in vector registers."""
+FEW_ROWS, FEW_PLANE_ROWS = 12, VECTOR_ROWS
+"""Up to here vectors are faster: tiles are mostly empty, and weights are unpacked for one turn of them."""
+PREFETCH_BYTES = 2048
+"""Ahead, of weights that few rows are multiplied by: they come from memory as a GEMV's do."""
+
 
 def records_of(rhs: object) -> Records:
     return PlaneRecords(rhs) if isinstance(rhs, PlaneRhs) else Block32Records(cast(Rhs32, rhs))
@@ -32,9 +39,10 @@ def _few_rows(name: MatmulName, rhs: Rhs32 | PlaneRhs, f: Function) -> None:
     """AVX512-VNNI's tile, on the LHS of this rung."""
     features = AMX_INT8.attributes
     if isinstance(rhs, PlaneRhs):
-        emit_columns(PlaneTile(name, LHS, rhs, FEW_ROWS, 1, PlaneVnni(COLUMNS), features), f)
+        emit_columns(PlaneTile(name, LHS, rhs, FEW_PLANE_ROWS, 1, PlaneVnni(COLUMNS), features, PREFETCH_BYTES), f)
     else:
-        LaneEmission(LaneTile(name, LHS, rhs, FEW_ROWS, 1, Avx512Vnni(), features), f).columns_from(f.const(I64, 0))
+        tile = LaneTile(name, LHS, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, PREFETCH_BYTES)
+        LaneEmission(tile, f).columns_from(f.const(I64, 0))
 
 
 def tile_variant(rhs: Rhs32 | PlaneRhs) -> MatmulVariant:
@@ -42,5 +50,6 @@ def tile_variant(rhs: Rhs32 | PlaneRhs) -> MatmulVariant:
     step = PANELS * COLUMNS
     code = rhs.code.name
     name = MatmulName("f32", "qsi8d32", LHS.mr, LHS.kr, code, rhs.nr, rhs.kr, TILE_ROWS, step, BLOCK, "amx", "int8")
-    gemm = AmxGemm(name, records_of(rhs), partial(_few_rows, name, rhs), AMX_INT8.attributes)
+    few_rows = FEW_PLANE_ROWS if isinstance(rhs, PlaneRhs) else FEW_ROWS
+    gemm = AmxGemm(name, records_of(rhs), partial(_few_rows, name, rhs), few_rows, AMX_INT8.attributes)
     return MatmulVariant(name, AMX_INT8, LHS, rhs, pack_variant(LHS, AVX512_VNNI), gemm.emit)

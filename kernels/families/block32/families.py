@@ -122,7 +122,8 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
     m_step, n_panels = (use.unpacked_rows, PANELS) if use.unpacked_rows else (rows, panels)
     name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
-    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, float_bits=use.float_bits)
+    prefetch = use.gemv_prefetch if use.unpacked_rows else 0  # then it has few rows, and weights come as to a GEMV
+    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, prefetch, use.float_bits)
     emit = UnpackedTile(tile, use.unpacked_rows).emit if use.unpacked_rows else tile.emit
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
 

@@ -144,7 +144,8 @@ class LaneEmission:
 
     def _tile(self, m0: Value, n0: Value, panel: Value, rows: int, panels: int) -> None:
         f, lhs, nr = self.f, self.tile.lhs, self.tile.rhs.nr
-        first = f.offset(f["lhs"], f.divide_exactly(m0, lhs.mr) * self.lhs_panel_bytes)
+        row = f.remainder(m0, lhs.mr) if self.tile.rows < lhs.mr else f.const(I64, 0)  # the first one, in its panel
+        first = f.offset(f["lhs"], f.divide_exactly(m0 - row, lhs.mr) * self.lhs_panel_bytes)
         lhs_panels = [f.offset(first, self.lhs_panel_bytes * p) for p in range(-(-rows // lhs.mr))]
         rhs_panels = [f.offset(panel, self.rhs_panel_bytes * p) for p in range(panels)]
         acc = [[f.variable(f.zero(self.floats)) for _ in range(panels * self.vectors)] for _ in range(rows)]
@@ -160,7 +161,8 @@ class LaneEmission:
             for p, lhs_panel in enumerate(lhs_panels):
                 count = min(lhs.mr, rows - p * lhs.mr)
                 part = acc[p * lhs.mr : p * lhs.mr + count]
-                self._block(f.offset(lhs_panel, lhs_at), part, columns)
+                block = f.offset(lhs_panel, lhs_at)
+                self._block(f.offset(block, row << 2), f.offset(block, row * lhs.kr), part, columns)
         for r in range(rows):
             out = f.offset(f["dst"], (m0 + r) * f["dst_stride"] + (n0 << 2))
             values = [f.clamp(a.get(), f["lo"], f["hi"]) for a in acc[r]]
@@ -180,19 +182,19 @@ class LaneEmission:
         minimum = self.isa.half_to_float(f, block, rhs.min_offset + 2 * lanes * v) if rhs.code.has_min else None
         return Column(groups, scale, minimum)
 
-    def _block(self, block: Value, acc: list[list[Variable]], columns: list[Column]) -> None:
-        """One block of K for the rows of one LHS panel."""
+    def _block(self, scalars: Value, quants: Value, acc: list[list[Variable]], columns: list[Column]) -> None:
+        """One block of K for rows of one LHS panel; both pointers are the block's, moved to its first row."""
         f, lhs, rhs, isa = self.f, self.tile.lhs, self.tile.rhs, self.isa
         count = len(acc)
-        d = isa.spread(f, F32, block, 0, count)
-        bias = isa.spread(f, I32, block, lhs.scalars_bytes, count) if rhs.needs_bias else [None] * count
+        d = isa.spread(f, F32, scalars, 0, count)
+        bias = isa.spread(f, I32, scalars, lhs.scalars_bytes, count) if rhs.needs_bias else [None] * count
         sums = [[self._start(b) for _ in columns] for b in bias]
         for g in range(GROUPS):
-            lhs_group = self._words(block, g, count)
+            lhs_group = self._words(quants, g, count)
             for r in range(count):
                 for c, column in enumerate(columns):
                     sums[r][c] = isa.dot(f, rhs.code, sums[r][c], column.groups[g], lhs_group[r])
-        dsum = isa.spread(f, F32, block, 2 * lhs.scalars_bytes, count) if rhs.code.has_min else []
+        dsum = isa.spread(f, F32, scalars, 2 * lhs.scalars_bytes, count) if rhs.code.has_min else []
         for r in range(count):
             for c, column in enumerate(columns):
                 value = f.fma(isa.finish(f, rhs.code, sums[r][c]), d[r] * column.scale, acc[r][c].get())
@@ -200,12 +202,12 @@ class LaneEmission:
                     value = f.fma(column.minimum, dsum[r], value)
                 acc[r][c].set(value)
 
-    def _words(self, block: Value, word: int, count: int) -> list[Value]:
+    def _words(self, quants: Value, word: int, count: int) -> list[Value]:
         """Four elements of each row, in every lane."""
         f, lhs, isa = self.f, self.tile.lhs, self.isa
         if lhs.kr == 4:  # those of all rows side by side
-            return isa.spread(f, I32, block, lhs.group_offset(word), count)
-        return [isa.spread(f, I32, block, lhs.word_offset(row, word), 1)[0] for row in range(count)]
+            return isa.spread(f, I32, quants, lhs.group_offset(word), count)
+        return [isa.spread(f, I32, quants, lhs.word_offset(row, word), 1)[0] for row in range(count)]
 
     def _start(self, bias: Value | None) -> Value:
         if self.starts:

@@ -43,7 +43,7 @@ class _PlaneRung:
     nr: int
     gemm: tuple[int, int]
     gemv_panels: int
-    gemv_prefetch: int = 0
+    prefetch: int = 0
     gemv: tuple[Verbs, str] | None = None
     gemm16: tuple[int, int] | None = None
 
@@ -86,7 +86,7 @@ _RUNGS = (
         gemm=(6, 2),
         gemm16=(4, 2),
         gemv_panels=1,
-        gemv_prefetch=2048,
+        prefetch=2048,
     ),
     _PlaneRung(
         AVX_VNNI,
@@ -99,7 +99,7 @@ _RUNGS = (
         gemm=(3, 2),
         gemm16=(2, 2),
         gemv_panels=1,
-        gemv_prefetch=2048,
+        prefetch=2048,
     ),
     _PlaneRung(
         AVX2,
@@ -111,7 +111,7 @@ _RUNGS = (
         nr=8,
         gemm=(3, 2),
         gemv_panels=1,
-        gemv_prefetch=2048,
+        prefetch=2048,
     ),
     _PlaneRung(
         SCALAR, PlanePortable(), "scalar", "", lhs=Qsi8d32(1, 4), row=Qsi8d32(1, 4), nr=8, gemm=(2, 1), gemv_panels=1
@@ -130,6 +130,7 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
         panels,
         use.verbs,
         use.rung.attributes,
+        use.prefetch,
     )
     verbs, tech = use.gemv or (use.verbs, use.tech)
     panels = use.gemv_panels
@@ -141,7 +142,7 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
         panels,
         verbs,
         use.rung.attributes,
-        use.gemv_prefetch,
+        use.prefetch,
     )
     tiles = [tile_variant(rhs)] if use.rung == AVX512_VNNI else []
     return (

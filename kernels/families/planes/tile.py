@@ -18,7 +18,10 @@ D, BIAS, DSUM, SUMS = 0, 1, 2, 3  # scalar fields of the LHS
 
 @dataclass(frozen=True, slots=True)
 class PlaneTile:
-    """A matmul micro-kernel of `rows` x `panels` panels; `prefetch_bytes` ahead, GEMV only."""
+    """A matmul micro-kernel of `rows` x `panels` panels.
+
+    prefetch_bytes: how far ahead the GEMV asks for weights; a GEMM asks for those of the next panels; 0: neither.
+    """
 
     name: MatmulName
     lhs: Qsi8d32

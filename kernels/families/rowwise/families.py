@@ -100,7 +100,7 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     row = Qai8dx(1, 4, True, use.paired_bias, use.padded_row)
     gemvs = (use.gemv_panels, *(use.nibble_gemvs if code.is_nibble else ()))
     for lhs, tile_rows, tile_panels, prefetch in (
-        (Qai8dx(use.mr, 4, True, use.paired_bias), rows, panels, 0),
+        (Qai8dx(use.mr, 4, True, use.paired_bias), rows, panels, use.prefetch if use.is_wide else 0),
         *((row, 1, at_once, use.prefetch) for at_once in gemvs),
     ):
         is_wide = use.is_wide and tile_rows > 1
