@@ -32,6 +32,10 @@ class PackedLhs(Protocol):
     @property
     def pack_name(self) -> str: ...
 
+    @property
+    def part_bytes(self) -> int:
+        """Of a panel's 32 elements of K, packed without a look at the others; 0: rows are packed as a whole."""
+
     def panel_bytes(self, k: int) -> int: ...
 
     def pack(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]: ...

@@ -6,7 +6,8 @@
     swiglu:   silu(gate) * up, geglu: gelu(gate) * up; gate and up may get a bias first
 
 A row is made in a thread's scratch and packed while it is in the cache: it never exists in memory as f32. Panels of the
-GEMM's layout are divided among the team; a single row goes to the GEMV's layout (variant 1).
+GEMM's layout are divided among the team, or parts of them along K where they are few, and neither the layout nor the
+rows have to be seen whole; rows of a panel share cache lines. A single row goes to the GEMV's layout (variant 1).
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, TypeAlias
 
-import numpy as np
-
 from kernels.families.variant import MatmulVariant
 from kernels.jit.call import call_kernel
-from kernels.jit.function import NativeFunction, inlined, native, op_function
+from kernels.jit.function import NativeFunction, inlined, op_function
 from kernels.jit.library import KernelLibrary
-from kernels.jit.native import load, record
+from kernels.jit.native import record
 from kernels.jit.vector import LANES
-from kernels.ops.rms_norm import add_row, rms_norm_row
-from kernels.ops.swiglu import geglu_row, swiglu_row
+from kernels.ops.lhs_rows import geglu_rows, normed_rows, plain_rows, sampled_rows, swiglu_rows
 from kernels.runtime.abi import STEP, THREAD, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 from kernels.select import MatmulChoice
 
 MAX_CHUNK_ROWS: Final = 16
+PART_STEP: Final = 32  # elements of K
+LEAST_PART: Final = 128  # of a panel's rows; a shorter one is made sooner than another thread takes it
+LEAST_ROW_PART: Final = 512  # of a single row
 
 LHS_PACK: Final = op_record(
     [
@@ -48,25 +49,52 @@ LHS_PACK: Final = op_record(
         ("pack_gemv", "i8"),
         ("mr", "i8"),
         ("panel_bytes", "i8"),
+        ("gemm_part_bytes", "i8"),  # of a panel's PART_STEP elements; 0: it is packed whole
+        ("gemv_part_bytes", "i8"),
         ("dst", "i8"),
     ]
 )
 
 
 @inlined
+def _part_size(k: int, num_parts: int, least: int) -> int:
+    """Elements of K, whole steps of them, so that there are about so many parts."""
+    steps = (k + num_parts * PART_STEP - 1) // (num_parts * PART_STEP)
+    return max(least, steps * PART_STEP)
+
+
+@inlined
 def _pack(op_address: int, thread_address: int, make: Any) -> int:
-    """`make(op, step, row, count, scratch)` returns the address of rows row..row+count, row_stride bytes apart."""
+    """`make(op, step, row, count, first, size, scratch)` -> address of elements first..first+size of rows
+    row..row+count, row_stride bytes apart."""
     op: Any = record(op_address, LHS_PACK)
     thread: Any = record(thread_address, THREAD)
     step: Any = record(thread.step, STEP)
     num_rows = step.num_logit_rows if op.is_logits else step.num_tokens
     thread.units = num_rows
+    k: Any = op.k
     if num_rows == 1:
-        if take_chunk(op, thread, 1) == 0:
-            rows = make(op, step, 0, 1, thread.scratch)
-            call_kernel(op.pack_gemv, (1, op.k, rows, op.row_stride, op.dst))
-        return 1
+        part = k if op.gemv_part_bytes == 0 else _part_size(k, thread.num_threads, LEAST_ROW_PART)
+        while True:
+            first = take_chunk(op, thread, 1) * part
+            if first >= k:
+                return 1
+            size = min(part, k - first)
+            rows = make(op, step, 0, 1, first, size, thread.scratch)
+            call_kernel(op.pack_gemv, (1, size, rows, op.row_stride, op.dst + first // PART_STEP * op.gemv_part_bytes))
     num_panels = (num_rows + op.mr - 1) // op.mr
+    if op.gemm_part_bytes != 0 and num_panels < thread.num_threads:
+        part = _part_size(k, 4 * thread.num_threads // num_panels, LEAST_PART)
+        num_parts = (k + part - 1) // part
+        while True:
+            chunk = take_chunk(op, thread, 1)
+            if chunk >= num_parts * num_panels:
+                return 0
+            row, first = chunk // num_parts * op.mr, chunk % num_parts * part
+            count, size = min(op.mr, num_rows - row), min(part, k - first)
+            rows = make(op, step, row, count, first, size, thread.scratch)
+            at = op.panel_bytes * (chunk // num_parts) + first // PART_STEP * op.gemm_part_bytes
+            call_kernel(op.pack_gemm, (count, size, rows, op.row_stride, op.dst + at))
     size = chunk_size(num_panels, thread.num_threads, max(1, MAX_CHUNK_ROWS // op.mr))
     while True:
         first = take_chunk(op, thread, size)
@@ -75,94 +103,33 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
         for panel in range(first, min(first + size, num_panels)):
             row = panel * op.mr
             count = min(op.mr, num_rows - row)
-            rows = make(op, step, row, count, thread.scratch)
-            call_kernel(op.pack_gemm, (count, op.k, rows, op.row_stride, op.dst + op.panel_bytes * panel))
-
-
-@native
-def _plain_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
-    return int(op.x + op.x_stride * row)
-
-
-@native
-def _add_delta(op: Any, x: int, token: int, made: int, out: int) -> None:
-    """out = x + norm(delta + bias); `made`: room for a row, which may be `out`."""
-    delta = op.delta + op.delta_stride * token
-    if op.bias != 0:
-        add_row(delta, op.bias, made, op.k)
-        delta = made
-    if op.delta_norm != 0:
-        rms_norm_row(delta, op.delta_norm, made, op.k, op.eps)
-        delta = made
-    add_row(x, delta, out, op.k)
-
-
-@native
-def _normed_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
-    for i in range(count):
-        x, out = op.x + op.x_stride * (row + i), scratch + op.row_stride * i
-        if op.delta != 0:
-            _add_delta(op, x, row + i, out, x)
-        rms_norm_row(x, op.weight, out, op.k, op.eps)
-    return scratch
-
-
-@native
-def _sampled_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
-    """x stays as it is: nothing reads it after the logits, and a token may be sampled twice."""
-    for i in range(count):
-        token = int(load(step.logit_rows + 4 * (row + i), np.int32))
-        x, out = op.x + op.x_stride * token, scratch + op.row_stride * i
-        if op.delta != 0:
-            _add_delta(op, x, token, out, out)
-            x = out
-        rms_norm_row(x, op.weight, out, op.k, op.eps)
-    return scratch
-
-
-@native
-def _swiglu_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
-    for i in range(count):
-        gate = op.x + op.x_stride * (row + i)
-        if op.bias != 0:
-            add_row(gate, op.bias, gate, 2 * op.k)
-        swiglu_row(gate, gate + 4 * op.k, scratch + op.row_stride * i, op.k)
-    return scratch
-
-
-@native
-def _geglu_rows(op: Any, step: Any, row: int, count: int, scratch: int) -> int:
-    for i in range(count):
-        gate = op.x + op.x_stride * (row + i)
-        if op.bias != 0:
-            add_row(gate, op.bias, gate, 2 * op.k)
-        geglu_row(gate, gate + 4 * op.k, scratch + op.row_stride * i, op.k)
-    return scratch
+            rows = make(op, step, row, count, 0, k, thread.scratch)
+            call_kernel(op.pack_gemm, (count, k, rows, op.row_stride, op.dst + op.panel_bytes * panel))
 
 
 @op_function
 def pack_plain(op_address: int, thread_address: int) -> int:
-    return _pack(op_address, thread_address, _plain_rows)
+    return _pack(op_address, thread_address, plain_rows)
 
 
 @op_function
 def pack_normed(op_address: int, thread_address: int) -> int:
-    return _pack(op_address, thread_address, _normed_rows)
+    return _pack(op_address, thread_address, normed_rows)
 
 
 @op_function
 def pack_sampled(op_address: int, thread_address: int) -> int:
-    return _pack(op_address, thread_address, _sampled_rows)
+    return _pack(op_address, thread_address, sampled_rows)
 
 
 @op_function
 def pack_swiglu(op_address: int, thread_address: int) -> int:
-    return _pack(op_address, thread_address, _swiglu_rows)
+    return _pack(op_address, thread_address, swiglu_rows)
 
 
 @op_function
 def pack_geglu(op_address: int, thread_address: int) -> int:
-    return _pack(op_address, thread_address, _geglu_rows)
+    return _pack(op_address, thread_address, geglu_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +236,8 @@ class LhsPackOp:
             "pack_gemv": library.address(gemv.lhs_pack.name),
             "mr": gemm.lhs.mr,
             "panel_bytes": gemm.lhs.panel_bytes(self.k),
+            "gemm_part_bytes": 0 if isinstance(rows, NormedRows) else gemm.lhs.part_bytes,
+            "gemv_part_bytes": 0 if isinstance(rows, NormedRows) else gemv.lhs.part_bytes,
             "dst": self.dst,
         }
         run = rows.function(self.is_logits).address

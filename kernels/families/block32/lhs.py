@@ -54,6 +54,10 @@ class Qsi8d32:
     def block_bytes(self) -> int:
         return self.quants_offset + BLOCK * self.mr
 
+    @property
+    def part_bytes(self) -> int:
+        return self.block_bytes
+
     def group_offset(self, group: int) -> int:
         """Where the kr-wide group of the panel's rows begins in a block."""
         return self.quants_offset + group * self.mr * self.kr

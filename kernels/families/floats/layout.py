@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from kernels.jit.ir import I32, I64, PTR, Function, vector
 from kernels.ladder import Rung
+from kernels.quant.blocks import BLOCK
 
 K_STEP = 4
 
@@ -31,6 +32,10 @@ class PlainLhs:
     @property
     def pack_name(self) -> str:
         return f"lhs_pack_{self.layout_id}_f32"
+
+    @property
+    def part_bytes(self) -> int:
+        return self.panel_bytes(BLOCK)
 
     def panel_bytes(self, k: int) -> int:
         return 4 * k * self.mr

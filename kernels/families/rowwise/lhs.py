@@ -64,6 +64,10 @@ class Qai8dx:
         return 0 if not self.has_bias else 16 if self.padded else 4 * self.mr
 
     @property
+    def part_bytes(self) -> int:
+        return 0
+
+    @property
     def block_bytes(self) -> int:
         return self.quants_offset + BLOCK * self.mr
 

@@ -250,3 +250,20 @@ def test_what_is_charged(library: KernelLibrary) -> None:
             name = f"swiglu_{variant.lhs_pack.name}"
             units[name] = units.get(name, 0) + count
         assert step.charged() == set(units.items())
+
+
+@pytest.mark.parametrize("num_threads", [2, 4])
+@pytest.mark.parametrize("kind", ["plain", "swiglu", "geglu"])
+@EVERY_CHOICE
+def test_parts_along_k_are_the_bytes_of_the_whole(
+    library: KernelLibrary, choice: MatmulChoice, kind: str, num_threads: int
+) -> None:
+    k = 256 * 5
+    x, bias = random_rows(9, 2 * k), random_rows(1, 2 * k, seed=1)[0]
+    options: dict[str, Any] = {} if kind == "plain" else {"bias": bias}
+    for num_rows in (1, 2, 9):
+        made = []
+        for threads in (1, num_threads):
+            with PackStep(library, choice, x, k, kind, num_threads=threads, **options) as step:
+                made.append(step.run(num_rows))
+        assert (made[0] == made[1]).all()
