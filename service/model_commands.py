@@ -102,6 +102,10 @@ def quantize(
     embedding: Annotated[
         str | None, typer.Option("--embedding-type", help="Another type for the embedding alone.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="UTF-8 text to run the model on first: rounds q4cx, mixed48 and 8da4w by its activations."),
+    ] = None,
     cache: Cache = None,
 ) -> None:
     """Write a GGUF model with its matrices in another type. The file appears when it is whole.
@@ -119,7 +123,9 @@ def quantize(
 
     with CountProgress("tensors") as progress:
         wish = Wish(kind, outer, embedding)
-        num_bytes = quantise(path, target, wish, lambda _, done, tensors: progress.show(done, tensors))
+        num_bytes = quantise(
+            path, target, wish, lambda _, done, tensors: progress.show(done, tensors), calibration, settings
+        )
     print(f"{target}: {num_bytes / (1 << 20):.1f} MiB")
 
 

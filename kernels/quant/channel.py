@@ -94,8 +94,12 @@ class ChannelFormat:
         """
         grouped = w.reshape(w.shape[0], 1 if self.group is None else -1, self.group or w.shape[1])
         scales = search_scales(grouped, self.least, self.most) if self.bits == 4 else self._widest(grouped)
-        scales = np.asarray(scales if self.group is None else scales.astype(np.float16), np.float32)
+        scales = self.kept(scales)
         return self.join(scales, round_to_codes(grouped, scales, self.least, self.most).reshape(w.shape))
+
+    def kept(self, scales: Floats) -> Floats:
+        """f32 of any shape -> as they are read back."""
+        return scales if self.group is None else scales.astype(np.float16).astype(np.float32)
 
     def _widest(self, grouped: Floats) -> Floats:
         """f32[N, S, group] -> f32[N, S]: nothing is clipped."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.ops.sampling import SAMPLING_MARK
 from kernels.runtime.abi import BLOCK_TOKENS, NOT_FINITE, NOTHING_LEFT, SAMPLED, SAMPLING, STEP
-from kernels.runtime.executor import Executor
+from kernels.runtime.program import Program
 from service.engine.constraint import MASK_WORD_TOKENS, mask_words
 from service.engine.logit_edits import LogitEdits
 from service.engine.mirostat import Mirostat
@@ -30,6 +31,15 @@ NO_TOKEN_LEFT = (
 )
 
 
+class Walker(Protocol):
+    """What walks the program: kernels.runtime.executor, or something around it that looks between ops."""
+
+    @property
+    def program(self) -> Program: ...
+
+    def run(self, step_address: int, first_op: int = 0, end_op: int | None = None) -> None: ...
+
+
 class ModelRunner:
     """Runs plans of at most `max_tokens` tokens of `max_batch` sequences; called on one thread.
 
@@ -37,7 +47,7 @@ class ModelRunner:
     are filled while the first computes logits.
     """
 
-    def __init__(self, executor: Executor, max_tokens: int, max_batch: int, max_context: int) -> None:
+    def __init__(self, executor: Walker, max_tokens: int, max_batch: int, max_context: int) -> None:
         self.on_filled: Callable[[], object] = lambda: None
         self._executor = executor
         self._sampling_op = executor.program.marks[SAMPLING_MARK]
