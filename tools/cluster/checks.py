@@ -131,12 +131,12 @@ async def node(setting: Setting) -> Verdict:
         def work() -> float:
             cluster.kill_second_node()
             noticed_s = cluster.wait_below(2)
-            cluster.add_second_node()
+            cluster.add_node()
             return noticed_s + cluster.wait_for(2)
 
         records, moment_s, recovered_s = await during(cluster, work)
         await judge_losses(cluster, verdict, records, moment_s, recovered_s)
-        verdict.wants(len(await off_loop(cluster.identities)) == 2, "two replicas do not answer after the recovery")
+        verdict.wants(len(await off_loop(cluster.identities, 2)) == 2, "two replicas do not answer after the recovery")
     return verdict
 
 
@@ -146,15 +146,16 @@ async def update(setting: Setting) -> Verdict:
     with two_nodes(setting.port) as cluster:
         old = setting.options(2, max_replicas_per_node=1)
         await off_loop(cluster.deploy, old)
-        before = {identity["pid"] for identity in await off_loop(cluster.identities)}
+        before = {identity["pid"] for identity in await off_loop(cluster.identities, 2)}
         new = old.model_copy(update={"model": setting.other_model})
         records, _, _ = await during(cluster, lambda: cluster.deploy(new))
-        after = {identity["pid"] for identity in await off_loop(cluster.identities)}
+        after = {identity["pid"] for identity in await off_loop(cluster.identities, 2)}
         gone = lost(records)
         verdict.figures = {"answered": len(records) - len(gone), "lost": len(gone), "replaced": len(before - after)}
         verdict.figures["errors"] = sorted({str(record.error) for record in gone})
         verdict.wants(not gone, f"{len(gone)} requests were lost")
-        verdict.wants(len(after) == 2 and not before & after, "a replica of the old model still answers")
+        verdict.wants(not before & after, "a replica of the old model still answers")
+        verdict.wants(len(after) == 2, f"{len(after)} replicas of the new model answer, not 2")
     return verdict
 
 

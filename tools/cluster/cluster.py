@@ -3,10 +3,13 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import serve
@@ -16,12 +19,17 @@ from service.cluster.application import ENGINE, FRONT, build
 from service.cluster.options import Options
 from tools.peer.servers import free_port
 
+if TYPE_CHECKING:
+    from ray._private.node import Node
+
 APPLICATION = "gemmule"
 START_S, POLL_S = 240.0, 0.25
-NUM_LOOKS = 24
-"""Requests for an identity until every replica has probably answered one."""
+NUM_LOOKS, MOST_ROUNDS = 24, 10
+"""Requests for an identity at a time, until every replica has probably answered one."""
 # Named, because Ray waits 15 s for what a port was found to be, and fails then: too short on a machine with other work.
 AGENT_PORTS = ("runtime_env_agent_port", "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port")
+OWN_PORT = "metrics_agent_port"
+"""The one of them that Ray's command finds itself."""
 STORE_BYTES = 80 << 20
 """Of each node's object store: nothing here is large."""
 
@@ -36,7 +44,8 @@ class TwoNodes:
     def __init__(self, port: int, slots: int) -> None:
         self._slots = slots
         self._cluster = Cluster(initialize_head=True, head_node_args=self._node())
-        self._second = self._cluster.add_node(**self._node())
+        self._second: Node | None = self._cluster.add_node(**self._node())
+        self._joined: subprocess.Popen[bytes] | None = None
         ray.init(address=self._cluster.address, logging_level="ERROR", log_to_driver=False)
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
         self.url = f"http://127.0.0.1:{port}"
@@ -73,12 +82,16 @@ class TwoNodes:
     def _deployment(self) -> Any:
         return serve.status().applications[APPLICATION].deployments[ENGINE]
 
-    def identities(self) -> list[dict[str, Any]]:
-        """Process, model and threads of each replica that answered one of some requests."""
+    def identities(self, least: int = 1) -> list[dict[str, Any]]:
+        """Process, model and threads of each replica that answered one of some requests; more, until so many have."""
         handle = serve.get_deployment_handle(ENGINE, APPLICATION)
-        answers = [handle.identity.remote() for _ in range(NUM_LOOKS)]
-        found = [answer.result(timeout_s=60) for answer in answers]
-        return [dict(one) for one in {identity["pid"]: identity for identity in found}.values()]
+        found: dict[int, dict[str, Any]] = {}
+        for _ in range(MOST_ROUNDS):
+            answers = [handle.identity.remote() for _ in range(NUM_LOOKS)]
+            found |= {one["pid"]: dict(one) for one in (answer.result(timeout_s=60) for answer in answers)}
+            if len(found) >= least:
+                break
+        return list(found.values())
 
     def num_retried(self) -> int:
         """Requests that the front end asked again, its callers none the wiser."""
@@ -90,13 +103,21 @@ class TwoNodes:
 
     def kill_second_node(self) -> None:
         self._cluster.remove_node(self._second, allow_graceful=False)
+        self._second = None
 
-    def add_second_node(self) -> None:
-        self._second = self._cluster.add_node(**self._node())
+    def add_node(self) -> None:
+        """As from another machine, by Ray's command: in this process only the main thread could."""
+        sizes = [f"--num-cpus={self._slots + 1}", f"--object-store-memory={STORE_BYTES}"]
+        ports = [f"--{name.replace('_', '-')}={free_port()}" for name in AGENT_PORTS if name != OWN_PORT]
+        command = [str(Path(sys.executable).with_name("ray")), "start", f"--address={self._cluster.address}", "--block"]
+        self._joined = subprocess.Popen([*command, *sizes, *ports], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
 
     def end(self) -> None:
         serve.shutdown()
         ray.shutdown()
+        if self._joined is not None:
+            self._joined.terminate()
+            self._joined.wait(timeout=60)
         self._cluster.shutdown()
 
 
