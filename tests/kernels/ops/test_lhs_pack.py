@@ -252,18 +252,20 @@ def test_what_is_charged(library: KernelLibrary) -> None:
         assert step.charged() == set(units.items())
 
 
-@pytest.mark.parametrize("num_threads", [2, 4])
 @pytest.mark.parametrize("kind", ["plain", "swiglu", "geglu"])
-@EVERY_CHOICE
-def test_parts_along_k_are_the_bytes_of_the_whole(
-    library: KernelLibrary, choice: MatmulChoice, kind: str, num_threads: int
-) -> None:
+@pytest.mark.parametrize(
+    "choice",
+    {choice.gemm.lhs.pack_name: choice for choice in CHOICES}.values(),
+    ids=lambda choice: choice.gemm.lhs.pack_name,
+)
+def test_parts_along_k_are_the_bytes_of_the_whole(library: KernelLibrary, choice: MatmulChoice, kind: str) -> None:
+    """Of every layout, once."""
     k = 256 * 5
     x, bias = random_rows(9, 2 * k), random_rows(1, 2 * k, seed=1)[0]
     options: dict[str, Any] = {} if kind == "plain" else {"bias": bias}
     for num_rows in (1, 2, 9):
         made = []
-        for threads in (1, num_threads):
-            with PackStep(library, choice, x, k, kind, num_threads=threads, **options) as step:
+        for num_threads in (1, 4):
+            with PackStep(library, choice, x, k, kind, num_threads=num_threads, **options) as step:
                 made.append(step.run(num_rows))
         assert (made[0] == made[1]).all()
