@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from kernels.jit.ir_types import F16, F32, I1, I8, I16, I32, I64, PTR, VOID, is_float, literal, mangled, vector
 
+CACHE_LINE = 64
+
 # fmt: off
 __all__ = [
     "F16", "F32", "I1", "I8", "I16", "I32", "I64", "PTR", "VOID",
@@ -237,6 +239,11 @@ class Function:
     def prefetch(self, pointer: Value, offset: Operand = 0, locality: int = 3) -> None:
         where = self.offset(pointer, offset)
         self.call("llvm.prefetch.p0", VOID, where, *(self.const(I32, v) for v in (0, locality, 1)))
+
+    def prefetch_lines(self, pointer: Value, num_bytes: int, locality: int = 3) -> None:
+        """Every cache line of so many bytes."""
+        for line in range(0, num_bytes, CACHE_LINE):
+            self.prefetch(pointer, line, locality)
 
     def stack(self, num_bytes: int) -> Value:
         """A buffer on the stack, 64-byte aligned."""

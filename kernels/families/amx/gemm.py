@@ -40,7 +40,6 @@ LHS = Qsi8d32(TILE_ROWS, BLOCK)
 FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
 SUMS_BYTES = TILE_ROWS * ROW_BYTES
 SCRATCH_BYTES = 40 << 10
-CACHE_LINE = 64
 STRETCH_STEP = 8  # blocks: whole super-blocks
 HEIGHTS = (4, 8, TILE_ROWS)  # rows that are scaled; a tile's other rows cost nothing more
 SUMS, LEFT, RIGHT = (0, 1), (4, 5), (6, 7)  # tiles, by half of a block
@@ -144,8 +143,8 @@ class _Emission:
 
     def _prefetch(self, panel: Value, index: Value) -> None:
         """A block of a panel that comes next: few rows are multiplied sooner than memory answers."""
-        for line in range(0, self.records.block_bytes, CACHE_LINE):
-            self.f.prefetch(panel, index * self.records.block_bytes + line, locality=2)
+        block_bytes = self.records.block_bytes
+        self.f.prefetch_lines(self.f.offset(panel, index * block_bytes), block_bytes, locality=2)
 
     def _record(self, panel: Value, index: Value | int) -> Value:
         at = panel * self.stretch + index

@@ -24,7 +24,6 @@ from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
 
 GROUPS = 8  # of 4 elements in a block of 32
-CACHE_LINE = 64
 
 
 class Isa(Protocol):
@@ -56,7 +55,7 @@ class Isa(Protocol):
 class LaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`.
 
-    prefetch_bytes: how far ahead of its loads the GEMV asks for weights, 0 for not at all.
+    prefetch_bytes: how far ahead of its loads it asks for weights, where few rows are multiplied; 0: not at all.
     float_bits: sums start as kernels.families.block32.float_bits has it; the emitter's order is kept.
     """
 
@@ -155,8 +154,7 @@ class LaneEmission:
             lhs_at, rhs_at = index * lhs.block_bytes, index * self.tile.rhs.block_bytes
             blocks = [f.offset(p, rhs_at) for p in rhs_panels]
             if self.tile.prefetch_bytes:
-                for line in range(0, self.tile.rhs.block_bytes, CACHE_LINE):
-                    f.prefetch(blocks[0], self.tile.prefetch_bytes + line)
+                f.prefetch_lines(f.offset(blocks[0], self.tile.prefetch_bytes), self.tile.rhs.block_bytes)
             columns = [self.column(block, v) for block in blocks for v in range(self.vectors)]
             for p, lhs_panel in enumerate(lhs_panels):
                 count = min(lhs.mr, rows - p * lhs.mr)

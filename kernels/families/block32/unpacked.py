@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.block32.lanes import CACHE_LINE, GROUPS, LaneEmission, LaneTile
+from kernels.families.block32.lanes import GROUPS, LaneEmission, LaneTile
 from kernels.jit.ir import F32, I8, I32, I64, Value, Variable, vector
 
 PANELS = 2
@@ -79,8 +79,8 @@ class _PairEmission:
             into = f.offset(self.scratch, index * self.block_bytes)
             for p in range(PANELS):
                 block = f.offset(f.offset(panels, lanes.rhs_panel_bytes * p), index * self.rhs.block_bytes)
-                for line in range(0, self.rhs.block_bytes, CACHE_LINE):  # of the next pair
-                    f.prefetch(f.offset(block, lanes.rhs_panel_bytes * PANELS), line, locality=2)
+                next_pair = f.offset(block, lanes.rhs_panel_bytes * PANELS)
+                f.prefetch_lines(next_pair, self.rhs.block_bytes, locality=2)
                 column = lanes.column(block, 0)
                 for g, weights in enumerate(column.groups):
                     f.store(weights, into, (g * PANELS + p) * self.vector_bytes)

@@ -16,7 +16,6 @@ from kernels.families.planes.verbs import Entry
 from kernels.jit.ir import F32, I64, Function, Value, Variable
 
 SCRATCH_BYTES = 16 << 10
-CACHE_LINE = 64
 STRETCH_STEP = 8  # blocks: whole super-blocks
 
 
@@ -48,18 +47,14 @@ class _Gemm(Emission):
                 into = f.offset(self.scratch, index * self.record_bytes)
                 for p in range(panels):
                     scales, block = self.rhs.emit_block(f, f.offset(panel, self.rhs_panel_bytes * p), start + index)
-                    if self.tile.prefetch_bytes:
-                        self._prefetch(f.offset(block, self.rhs_panel_bytes * panels))
+                    if self.tile.prefetch_bytes:  # few rows are multiplied sooner than memory answers
+                        ahead = f.offset(block, self.rhs_panel_bytes * panels)
+                        f.prefetch_lines(ahead, self.rhs.block_bytes, locality=2)
                     for v, entries in enumerate(unpack(f, self.rhs, self.verbs, scales, block)):
                         for name, value in entries.items():
                             self.types[name] = value.type
                             f.store(value, into, self._at(p, v, name), align=self.vector_bytes)
             self._rows(n0, start, count, panels)
-
-    def _prefetch(self, block: Value) -> None:
-        """Few rows are multiplied sooner than memory answers."""
-        for line in range(0, self.rhs.block_bytes, CACHE_LINE):
-            self.f.prefetch(block, line, locality=2)
 
     def _at(self, panel: int, vector: int, name: str) -> int:
         return (panel * self.verbs.vectors + vector) * self.column_bytes + self.positions[name]

@@ -7,8 +7,6 @@ from kernels.families.planes.tile import DSUM, D, Emission, PlaneTile
 from kernels.families.planes.unpack import unpack
 from kernels.jit.ir import F32, Value
 
-CACHE_LINE = 64
-
 
 def emit_gemv(tile: PlaneTile) -> str:
     return _Gemv(tile, tile.function()).text()
@@ -27,8 +25,8 @@ class _Gemv(Emission):
             (sums,) = self.owing([lhs], 1)
             for address, variable in zip(addresses, acc, strict=True):
                 scales, block = self.rhs.emit_block(f, address, index)
-                for line in range(0, self.rhs.block_bytes if tile.prefetch_bytes else 0, CACHE_LINE):
-                    f.prefetch(block, tile.prefetch_bytes + line)
+                if tile.prefetch_bytes:
+                    f.prefetch_lines(f.offset(block, tile.prefetch_bytes), self.rhs.block_bytes)
                 (entries,) = unpack(f, self.rhs, self.verbs, scales, block)
                 entry = entries.__getitem__
                 total = self.verbs.start(f, self.code, entry, sums)

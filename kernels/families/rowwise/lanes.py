@@ -23,7 +23,6 @@ from kernels.naming import MatmulName
 from kernels.quant.blocks import BLOCK
 
 GROUPS = 8  # of 4 elements in a block of 32
-CACHE_LINE = 64
 ARGUMENTS = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I64)]
 
 
@@ -112,8 +111,8 @@ class RowEmission:
             if self.starts:
                 self.starts.refresh()
             turns = [f.offset(p, index * self.rhs.turn_bytes + self.rhs.header_bytes) for p in rhs_panels]
-            for line in range(0, self.rhs.turn_bytes if self.tile.prefetch_bytes else 0, CACHE_LINE):
-                f.prefetch(turns[0], self.tile.prefetch_bytes + line)
+            if self.tile.prefetch_bytes:
+                f.prefetch_lines(f.offset(turns[0], self.tile.prefetch_bytes), self.rhs.turn_bytes)
             at = index * (blocks_in_turn * lhs.block_bytes) + lhs.header_bytes
             self._turn([f.offset(p, at) for p in lhs_panels], turns, acc)
         self.finish(lhs_panels, rhs_panels, acc, m0, n0)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.rowwise.lanes import CACHE_LINE, GROUPS, RowEmission, RowTile
+from kernels.families.rowwise.lanes import GROUPS, RowEmission, RowTile
 from kernels.jit.ir import I8, I32, I64, Value, Variable, vector
 from kernels.quant.blocks import BLOCK
 
@@ -82,8 +82,8 @@ class _WideEmission:
             into = f.offset(scratch, index * self.turn_bytes)
             for p, panel in enumerate(panels):
                 turn = f.offset(panel, index * self.rhs.turn_bytes)
-                for line in range(0, self.rhs.turn_bytes, CACHE_LINE):  # of the next pair
-                    f.prefetch(f.offset(turn, lanes.rhs_panel_bytes * PANELS), line, locality=2)
+                next_pair = f.offset(turn, lanes.rhs_panel_bytes * PANELS)
+                f.prefetch_lines(next_pair, self.rhs.turn_bytes, locality=2)
                 for block in range(self.blocks):
                     for g, weights in enumerate(lanes.column(turn, block)):
                         f.store(weights, into, ((block * GROUPS + g) * PANELS + p) * self.vector_bytes, align=64)
