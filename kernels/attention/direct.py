@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.emit import PARTIAL_HEAD, RANGE_TOKENS, Tile
+from kernels.attention.emit import PARTIAL_HEAD, Tile
 from kernels.attention.kv_blocks import Bytes, Floats
 from kernels.attention.merge import Merge
 from kernels.attention.program import AttentionShape
+from kernels.attention.sight import RANGE_TOKENS
 from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary
 

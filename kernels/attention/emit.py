@@ -31,13 +31,13 @@ from dataclasses import dataclass
 
 from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
+from kernels.attention.sight import RANGE_TOKENS, Sight
 from kernels.attention.softmax import Softmax
 from kernels.jit.ir import I32, I64, PTR, Function, Value, Variable
 from kernels.jit.vector_math import LOG2_E, SUM_LANES
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import F16_KV, GROUP, KVType
 
-RANGE_TOKENS = 128
 RANGE_BLOCKS = RANGE_TOKENS // BLOCK_TOKENS
 PARTIAL_HEAD = 16  # f32 in front of o: m, l, padding to a cache line
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
@@ -94,10 +94,11 @@ class _Emission:
         self.tile, self.f, self.isa, self.head_dim = tile, f, tile.isa, tile.head_dim
         self.cached = CachedReads(f, tile.isa, tile.kv, tile.head_dim)
         self.softmax = Softmax(f, tile.isa)
+        self.sight = Sight(f, tile.window)
         self.scores = f.stack(tile.rows * ROW_BYTES)
         self.scales = self.cached.room_for_scales(RANGE_BLOCKS)
         self.first_block = f["start"] >> 5
-        self.last_block = self._position(f["num_rows"] - 1) >> 5
+        self.last_block = self.sight.position(f["num_rows"] - 1) >> 5
 
     def text(self) -> str:
         f, rows = self.f, self.tile.rows
@@ -116,27 +117,26 @@ class _Emission:
 
     def _group(self, row: Value, rows: int) -> None:
         f, tile = self.f, self.tile
-        last = self._visible(row + (rows - 1))
+        last = self.sight.visible(row + (rows - 1))
         self._score(f.offset(f["q"], row * (4 * self.head_dim)), last, rows)
-        partials = f.offset(f["partials"], row * partial_bytes(self.head_dim))
+        # In two turns: in one, the weights of a row wait for its maximum, and the next row's maximum for them.
         with f.loop(0, f.const(I64, rows)) as index:
-            scores, seen = f.offset(self.scores, index * ROW_BYTES), self._visible(row + index)
+            scores, seen, partial = self._row(row, index)
             if tile.soft_cap is not None:
                 self.softmax.cap(scores, seen, tile.soft_cap * LOG2_E)
             if tile.window is not None:
-                before = self._position(row + index) - f["start"] + (1 - tile.window)
-                seen = self.softmax.forget(scores, before, seen)
-            self.softmax.weigh(scores, seen, last, f.offset(partials, index * partial_bytes(self.head_dim)))
-        self._output(partials, last, rows)
+                self.softmax.forget(scores, self.sight.forgotten(row + index), seen)
+            self.softmax.top(scores, seen, partial)
+        with f.loop(0, f.const(I64, rows)) as index:
+            scores, seen, partial = self._row(row, index)
+            self.softmax.weigh(scores, seen, last, partial)
+        self._output(f.offset(f["partials"], row * partial_bytes(self.head_dim)), last, rows)
 
-    def _visible(self, row: Value) -> Value:
-        """How many tokens of the range this row sees: 0..128."""
-        f = self.f
-        seen = f.call("llvm.smax.i64", I64, self._position(row) - f["start"] + 1, f.const(I64, 0))
-        return f.call("llvm.smin.i64", I64, seen, f.const(I64, RANGE_TOKENS))
-
-    def _position(self, row: Value) -> Value:
-        return self.f.cast("sext", self.f.load(I32, self.f["positions"], row << 2, align=4), I64)
+    def _row(self, first: Value, index: Value) -> tuple[Value, Value, Value]:
+        """Of a group's `index`th row: its scores, up to where it sees tokens, its partial."""
+        f, row = self.f, first + index
+        partial = f.offset(f["partials"], row * partial_bytes(self.head_dim))
+        return f.offset(self.scores, index * ROW_BYTES), self.sight.seen(row), partial
 
     def _key_and_value(self, index: Value) -> tuple[Value, Value]:
         """K^T and V of the `index`th block of the sequence."""
@@ -153,7 +153,7 @@ class _Emission:
     def _widen_scales(self) -> None:
         f = self.f
         if self.scales is not None:
-            with f.loop(0, (self._visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
+            with f.loop(0, (self.sight.visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
                 block = self.first_block + index
                 self.cached.widen_scales(self.scales, index, *self._key_and_value(block), self._later_key(block))
 

@@ -17,6 +17,9 @@ from kernels.attention.isa import Isa
 from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.vector_math import exp2, maximum
 
+CHUNK = 16
+"""Rows whose weights are computed at once: one by one, each waits for an exponential."""
+
 
 @dataclass(frozen=True, slots=True)
 class Merge:
@@ -27,21 +30,42 @@ class Merge:
 
     def emit(self) -> str:
         f = Function(self.name, [("num_rows", I64), ("partials", PTR), ("state", PTR)], self.features)
-        with f.loop(0, f["num_rows"]) as row:
-            at = row * partial_bytes(self.head_dim)
-            partial, state = f.offset(f["partials"], at), f.offset(f["state"], at)
-            weight = f.load(F32, partial, 4, align=4)
-            with f.when(f.compare("une", weight, f.const(F32, 0))):
-                self._row(f, partial, state, weight)
+        keeps, takes, tops = (f.stack(4 * CHUNK) for _ in range(3))
+        with f.loop(0, f["num_rows"], CHUNK) as first:
+            count = f.call("llvm.smin.i64", I64, f["num_rows"] - first, f.const(I64, CHUNK))
+            at = first * partial_bytes(self.head_dim)
+            partials, states = f.offset(f["partials"], at), f.offset(f["state"], at)
+            with f.loop(0, count) as row:
+                at = row * partial_bytes(self.head_dim)
+                for source, into in ((states, keeps), (partials, takes)):
+                    f.store(f.load(F32, f.offset(source, at), align=4), f.offset(into, row << 2), align=4)
+            self._weights(f, keeps, takes, tops)
+            with f.loop(0, count) as row:
+                at = row * partial_bytes(self.head_dim)
+                partial, state = f.offset(partials, at), f.offset(states, at)
+                weight = f.load(F32, partial, 4, align=4)
+                with f.when(f.compare("une", weight, f.const(F32, 0))):
+                    keep, take, top = (f.load(F32, f.offset(each, row << 2), align=4) for each in (keeps, takes, tops))
+                    f.store(top, state, align=4)
+                    f.store(f.fma(f.load(F32, state, 4, align=4), keep, weight * take), state, 4, align=4)
+                    self._output(f, partial, state, keep, take)
         f.ret()
         return f.text()
 
-    def _row(self, f: Function, partial: Value, state: Value, weight: Value) -> None:
-        here, there = f.load(F32, state, align=4), f.load(F32, partial, align=4)
-        top = maximum(f, here, there)
-        keep, take = exp2(f, here - top), exp2(f, there - top)
-        f.store(top, state, align=4)
-        f.store(f.fma(f.load(F32, state, 4, align=4), keep, weight * take), state, 4, align=4)
+    def _weights(self, f: Function, keeps: Value, takes: Value, tops: Value) -> None:
+        """Both maxima of each row of the chunk, in place, to what its sums are multiplied with; the greater to `tops`.
+
+        Of rows that are not there, too: nobody reads those.
+        """
+        floats, vector_bytes = self.isa.floats, 4 * self.isa.lanes
+        with f.loop(0, f.const(I64, 4 * CHUNK), vector_bytes) as at:
+            places = [f.offset(each, at) for each in (keeps, takes, tops)]
+            here, there = (f.load(floats, place, align=16) for place in places[:2])
+            top = maximum(f, here, there)
+            for value, place in zip((exp2(f, here - top), exp2(f, there - top), top), places, strict=True):
+                f.store(value, place, align=16)
+
+    def _output(self, f: Function, partial: Value, state: Value, keep: Value, take: Value) -> None:
         floats, lanes = self.isa.floats, self.isa.lanes
         keeps, takes = f.splat(keep, floats), f.splat(take, floats)
         start = f.const(I64, 4 * PARTIAL_HEAD)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.attention.emit import PARTIAL_HEAD, RANGE_TOKENS
+from kernels.attention.emit import PARTIAL_HEAD
+from kernels.attention.sight import RANGE_TOKENS
 from kernels.jit.call import call_kernel
 from kernels.jit.function import native, op_function
 from kernels.jit.native import atomic_add_i32, atomic_store_i32, load, record, store

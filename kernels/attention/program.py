@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from kernels.attention.emit import PARTIAL_HEAD, RANGE_TOKENS, Tile, partial_bytes
+from kernels.attention.emit import PARTIAL_HEAD, Tile, partial_bytes
 from kernels.attention.op import ATTENTION, PARTS_PER_THREAD, attention
+from kernels.attention.sight import RANGE_TOKENS
 from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.jit.vector_math import LOG2_E

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from kernels.attention.direct import Cache, DirectAttention, WroteTooFar
-from kernels.attention.emit import RANGE_TOKENS
 from kernels.attention.kv_blocks import cache_blocks, stored
 from kernels.attention.program import AttentionShape
 from kernels.attention.reference import attention, attention_error
+from kernels.attention.sight import RANGE_TOKENS
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant, attention_candidates
 from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernels.attention.isa import Isa
-from kernels.jit.ir import I32, I64, Function, Value, Variable, vector
+from kernels.jit.ir import F32, I32, I64, Function, Value, Variable, vector
 from kernels.jit.vector_math import SUM_LANES, exp2, fold_max, fold_sum, maximum
 
 
@@ -33,12 +33,9 @@ class Softmax:
                 capped.append(top - f.divide(f.const(self.isa.floats, 2 * most), power + one))
             self._store_chunk(capped, at)
 
-    def forget(self, scores: Value, before: Value, seen: Value) -> Value:
-        """-inf for the first `before` tokens; returns `seen`, or 0 if no token is left."""
-        f = self.f
-        low, none = f.const(self.isa.floats, -math.inf), f.const(I64, 0)
-        before = f.call("llvm.smax.i64", I64, before, none)
-        seen = f.select(f.compare("slt", before, seen), seen, none)
+    def forget(self, scores: Value, before: Value, seen: Value) -> None:
+        """-inf for the first `before` tokens of those that are seen."""
+        f, low = self.f, self.f.const(self.isa.floats, -math.inf)
         with f.loop(0, f.call("llvm.smin.i64", I64, before, seen), SUM_LANES) as token:
             at = f.offset(scores, token << 2)
             first = self._splat32(before - token)
@@ -47,10 +44,9 @@ class Softmax:
                 for i, value in enumerate(self._chunk(at))
             ]
             self._store_chunk(masked, at)
-        return seen
 
-    def weigh(self, scores: Value, seen: Value, tokens: Value, partial: Value) -> None:
-        """Scores to p = 2^(s - m), zeros from `seen` to `tokens`; m and l to the partial."""
+    def top(self, scores: Value, seen: Value, partial: Value) -> None:
+        """m, the greatest of the scores, to the partial; -inf over the scores that share a vector with the last."""
         f = self.f
         count = SUM_LANES // self.isa.lanes
         part = f.remainder(seen, SUM_LANES)
@@ -67,8 +63,13 @@ class Softmax:
             ]
             self._store_chunk(masked, at)
             self._raise(most, masked)
-        top = fold_max(f, [m.get() for m in most])
-        tops = f.splat(top, self.isa.floats)
+        f.store(fold_max(f, [m.get() for m in most]), partial, align=4)
+
+    def weigh(self, scores: Value, seen: Value, tokens: Value, partial: Value) -> None:
+        """Scores to p = 2^(s - m), zeros from `seen` to `tokens`; l to the partial, which has m."""
+        f = self.f
+        count = SUM_LANES // self.isa.lanes
+        tops = f.splat(f.load(F32, partial, align=4), self.isa.floats)
         total = [f.variable(f.zero(self.isa.floats)) for _ in range(count)]
         with f.loop(0, seen, SUM_LANES) as token:
             at = f.offset(scores, token << 2)
@@ -78,7 +79,6 @@ class Softmax:
                 t.set(t.get() + p)
         with f.loop(((seen + (SUM_LANES - 1)) >> 4) << 4, tokens, SUM_LANES) as token:
             self._store_chunk([f.zero(self.isa.floats)] * count, f.offset(scores, token << 2))
-        f.store(top, partial, align=4)
         f.store(fold_sum(f, [t.get() for t in total]), partial, 4, align=4)
 
     def _chunk(self, at: Value) -> list[Value]:
