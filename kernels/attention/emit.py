@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
@@ -101,16 +102,22 @@ class _Emission:
         self.last_block = self.sight.position(f["num_rows"] - 1) >> 5
 
     def text(self) -> str:
-        f, rows = self.f, self.tile.rows
+        f, num_rows, rows = self.f, self.f["num_rows"], self.tile.rows
+        whole, *fewer = self.tile.heights
         self._widen_scales()
-        rest = f.remainder(f["num_rows"], rows)
-        full = f["num_rows"] - rest
-        with f.loop(0, full, rows) as row:
-            self._group(row, rows)
-        row_left = f.variable(full)
-        for few in self.tile.heights[1:]:
-            with f.when(f.compare("ne", rest & few, 0)):
-                self._group(row_left.get(), few)
+        rest = f.remainder(num_rows, whole)
+        # Rows left over become one group that begins before them: its first rows get the same bits twice. Where there
+        # are none before, they become one group for each bit of their number.
+        overlaps = f.compare("sge", num_rows, rows)
+        fits = f.both(overlaps, f.compare("sgt", rest, fewer[0] if fewer else rows))
+        stop = f.select(fits, num_rows, num_rows - rest)
+        with f.loop(0, stop, rows) as row:
+            self._group(f.call("llvm.smin.i64", I64, row, num_rows - rows), rows)
+        row_left = f.variable(num_rows - rest)
+        for few, lower in pairwise((*fewer, 0)):
+            fits = f.both(f.compare("sgt", rest, lower), f.compare("sle", rest, few))
+            with f.when(f.select(overlaps, fits, f.compare("ne", rest & few, 0))):
+                self._group(f.select(overlaps, num_rows - few, row_left.get()), few)
                 row_left.set(row_left.get() + few)
         f.ret()
         return f.text()

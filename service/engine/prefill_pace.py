@@ -11,8 +11,9 @@ from __future__ import annotations
 MARGIN = 0.92
 """Of the time that prompts may add: estimates err, and the target is meant for nearly all steps. A prompt alone beside
 its streams then takes 1 + 1 / 0.92 = 2.1 times as long as without them."""
-LEAST_TOKENS = 4
-"""Prompts make this much progress in a step, whatever it costs."""
+TILE_TOKENS = 4
+"""Kernels compute whole tiles of rows: what lies between two multiples costs as much as the higher one. And prompts
+make this much progress in a step, whatever it costs."""
 CROWD = 8.0
 """So many streams to a waiting prompt, and a step takes twice as long; with fewer it takes longer by as much."""
 FIXED_ROWS = 8
@@ -63,7 +64,7 @@ class PrefillPace:
             added_s = self._target_s - alone_s
         else:
             added_s = alone_s * max(1.0, CROWD * num_waiting / num_streams)
-        return max(LEAST_TOKENS, round(MARGIN * added_s / self._token_s))
+        return TILE_TOKENS * max(1, round(MARGIN * added_s / self._token_s / TILE_TOKENS))
 
     def _alone_s(self, num_streams: int) -> float | None:
         """Of a step without prompts. None: there was none yet."""
