@@ -9,18 +9,16 @@
 Tiles multiply unsigned weights as packed, what they owe is in the LHS's biases. Results are made by vectors, which have
 nothing else to do while tiles multiply: so those of one block are made beside the products of the next.
 
-Four tile registers, not all eight: what is not in use is what the core renames to. Where two threads of a core use
-tiles, 2 x 2 sums with two names for each operand take 25 ns a product, 1 x 2 with one name 11; alone both take 6.
+Four tile registers, not all eight: a core renames tiles, too, and has few. On shared cores 2 x 2 sums with two names
+for each operand take 25 ns a product in some minutes and 6 in others, 1 x 2 with one name 11 and 6: as if another
+thread of the core left the former none to rename to.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from kernels.families.rowwise.lanes import RowEmission, RowTile
+from kernels.families.rowwise.lanes import RowEmission
 from kernels.families.rowwise.tile_lhs import BIASES, DEPTH, DEPTH_BYTES
 from kernels.jit.ir import F32, I8, I32, I64, Function, Value, vector
-from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.masked import FLOATS, INTS, first_lanes, store_lanes
 from kernels.jit.tiles import (
     ROW_BYTES,
@@ -40,29 +38,13 @@ TILE_BYTES = TILE_ROWS * ROW_BYTES
 SUMS, LEFT, RIGHT = (0, 1), 2, 3
 PAIR_BYTES = PANELS * TILE_BYTES  # sums of 16 rows
 ROWS_AT_ONCE = 512
-STRETCH = 12  # x 64 of K: 24 KiB of weights
+STRETCH = 10  # x 64 of K: 20 KiB of weights
 RESULT_ROWS = 2  # beside 64 of K
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelGemm:
-    """A matmul micro-kernel of 16 rows x 2 panels. `few`: the lane tile of the same layouts, for m <= few_rows."""
+class ChannelEmission:
+    """The part of a micro-kernel for many rows, into the function that `lanes` writes."""
 
-    few: RowTile
-    few_rows: int
-
-    def emit(self) -> str:
-        lanes = RowEmission.begin(self.few, AS_WRITTEN)
-        f = lanes.f
-        with f.when(f.compare("sle", f["m"], self.few_rows)):
-            lanes.columns_from(f.const(I64, 0))
-        with f.when(f.compare("sgt", f["m"], self.few_rows)):
-            _ChannelEmission(lanes).emit()
-        f.ret()
-        return f.text()
-
-
-class _ChannelEmission:
     def __init__(self, lanes: RowEmission) -> None:
         f = self.f = lanes.f
         self.lanes, self.rhs, self.is_nibble = lanes, lanes.rhs, lanes.code.is_nibble
@@ -70,6 +52,8 @@ class _ChannelEmission:
         self.num_steps = self.num_blocks + 1 >> 1
         self.num_stretches = f.divide_up(self.num_steps, STRETCH)
         self.stretch = f.divide_up(self.num_steps, self.num_stretches)
+        # of all rows; where K is one stretch, of those that wait
+        self.is_whole = f.compare("eq", self.num_stretches, 1)
         self.sums = f.stack(ROWS_AT_ONCE // TILE_ROWS * PAIR_BYTES)
         # nibbles: a stretch's weights as bytes; else those of an odd last block, which tiles see as 64 of K
         self.panel_scratch = TILE_BYTES * (STRETCH if self.is_nibble else 1)
@@ -105,6 +89,13 @@ class _ChannelEmission:
                 for at in range(0, rhs.turn_bytes, ROW_BYTES):
                     f.store(f.load(vector(ROW_BYTES, I8), block, at), self.scratch, p * self.panel_scratch + at, 64)
 
+    def _next(self, panel: Value, start: Value) -> Value:
+        """Where the stretch of a panel begins that comes after this one, be it of another panel."""
+        f, rhs, after = self.f, self.rhs, start + self.stretch
+        first = f.offset(panel, rhs.header_bytes)
+        other = f.offset(first, self.lanes.rhs_panel_bytes * PANELS)
+        return f.select(f.compare("slt", after, self.num_steps), f.offset(first, after * (2 * rhs.turn_bytes)), other)
+
     def _unpack(self, panels: list[Value], start: Value, count: Value) -> None:
         """A stretch of nibbles, unsigned as they are; zeros behind an odd last block."""
         f, rhs = self.f, self.rhs
@@ -112,10 +103,11 @@ class _ChannelEmission:
         half = TILE_BYTES // 2
         for p, panel in enumerate(panels):
             into = f.offset(self.scratch, p * self.panel_scratch)
-            first = f.offset(panel, start * (2 * rhs.turn_bytes) + rhs.header_bytes)
+            first, after = f.offset(panel, start * (2 * rhs.turn_bytes) + rhs.header_bytes), self._next(panel, start)
             with f.loop(0, blocks) as index:
-                block = f.offset(first, index * rhs.turn_bytes)
-                f.prefetch_lines(f.offset(block, self.lanes.rhs_panel_bytes * PANELS), rhs.turn_bytes, locality=2)
+                at = index * rhs.turn_bytes
+                block = f.offset(first, at)
+                f.prefetch_lines(f.offset(after, at), rhs.turn_bytes, locality=2)
                 place = f.offset(into, index * half)
                 for g, weights in enumerate(self.lanes.column(block, 0)):
                     f.store(weights, place, g * ROW_BYTES, align=64)
@@ -134,18 +126,21 @@ class _ChannelEmission:
     def _tiles(self, m1: Value, m0: Value, n0: Value, panels: list[Value], start: Value, count: Value) -> None:
         f, lanes = self.f, self.lanes
         lhs = f.offset(f["lhs"], f.divide_exactly(m1 + m0, TILE_ROWS) * lanes.lhs_panel_bytes)
-        sums = f.offset(self.sums, f.divide_exactly(m0, TILE_ROWS) * PAIR_BYTES)
+        sums = f.offset(
+            self.sums, f.select(self.is_whole, f.const(I64, 0), f.divide_exactly(m0, TILE_ROWS) * PAIR_BYTES)
+        )
         with f.when(f.compare("eq", start, 0)):
             for tile in SUMS:
                 clear(f, tile)
         with f.when(f.compare("ne", start, 0)):
             for p, tile in enumerate(SUMS):
                 load_tile(f, tile, f.offset(sums, p * TILE_BYTES), ROW_BYTES)
+        after = [self._next(panel, start) for panel in panels]
         with f.loop(start, start + count) as step:
             left = f.offset(lhs, step * DEPTH_BYTES + (lanes.lhs.header_bytes + BIASES))
             emit_products(f, left, self._weights(panels, start, step))
             if not self.is_nibble:
-                self._prefetch(m0, panels, step)
+                self._prefetch(m0, after, step - start)
             for _ in range(RESULT_ROWS):
                 self.waiting.row()
         self.waiting.finish()
@@ -166,13 +161,12 @@ class _ChannelEmission:
         at = step * TILE_BYTES + self.rhs.header_bytes
         return [f.select(is_odd, odd, f.offset(panel, at)) for odd, panel in zip(scratch, panels, strict=True)]
 
-    def _prefetch(self, m0: Value, panels: list[Value], step: Value) -> None:
-        """Of the panels that come next, beside the first rows."""
+    def _prefetch(self, m0: Value, after: list[Value], index: Value) -> None:
+        """Of the weights that come next, beside the first rows."""
         f = self.f
         with f.when(f.compare("eq", m0, 0)):
-            for panel in panels:
-                there = f.offset(panel, self.lanes.rhs_panel_bytes * PANELS + step * TILE_BYTES)
-                f.prefetch_lines(there, TILE_BYTES, locality=2)
+            for place in after:
+                f.prefetch_lines(f.offset(place, index * TILE_BYTES), TILE_BYTES, locality=2)
 
 
 def emit_tile_shapes(f: Function) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.rowwise.lanes import RowEmission, RowTile
+from kernels.families.amx.channels import COLUMNS, PANELS, TILE_BYTES
+from kernels.families.rowwise.lanes import RowEmission
 from kernels.families.rowwise.tile_lhs import DEPTH
 from kernels.jit.ir import F32, I32, I64, Function, Value, Variable
-from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.masked import FLOATS, INTS, first_lanes, load_lanes, store_lanes
 from kernels.jit.tiles import (
     ROW_BYTES,
@@ -30,32 +30,10 @@ from kernels.jit.tiles import (
 )
 from kernels.quant.blocks import BLOCK
 
-COLUMNS = 16
-PANELS = 2
 STRETCH = 768  # of K: 24 KiB of weights as bytes
 HEIGHTS = (8, TILE_ROWS)  # rows that are scaled
 SUMS, LEFT, RIGHT = 0, 1, 2  # few: kernels.families.amx.channels
-SUMS_BYTES = TILE_ROWS * ROW_BYTES
 BUFFERS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class GroupGemm:
-    """A matmul micro-kernel of 16 rows x 2 panels. `few`: the lane tile of the same layouts, for m <= few_rows."""
-
-    few: RowTile
-    few_rows: int
-
-    def emit(self) -> str:
-        # As written: LLVM's scheduler would convert all rows before it adds one, and spill half of them.
-        lanes = RowEmission.begin(self.few, AS_WRITTEN)
-        f = lanes.f
-        with f.when(f.compare("sle", f["m"], self.few_rows)):
-            lanes.columns_from(f.const(I64, 0))
-        with f.when(f.compare("sgt", f["m"], self.few_rows)):
-            _GroupEmission(lanes).emit()
-        f.ret()
-        return f.text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +74,9 @@ class GroupStep:
             variable.set(f.fma(total, scales, variable.get()))
 
 
-class _GroupEmission:
+class GroupEmission:
+    """The part of a micro-kernel for many rows, into the function that `lanes` writes."""
+
     def __init__(self, lanes: RowEmission) -> None:
         f = self.f = lanes.f
         self.lanes, self.rhs = lanes, lanes.rhs
@@ -107,7 +87,7 @@ class _GroupEmission:
         self.num_stretches = f.divide_up(self.num_groups, self.most)
         self.stretch = f.divide_up(self.num_groups, self.num_stretches)
         self.scratch = f.stack(PANELS * self.most * self.step.record_bytes)
-        self.sums = f.stack(BUFFERS * SUMS_BYTES)
+        self.sums = f.stack(BUFFERS * TILE_BYTES)
 
     def emit(self) -> None:
         f = self.f
@@ -183,4 +163,4 @@ class _GroupEmission:
         self.step.emit_products(f, lefts, self._record(p, index), self._buffer(index))
 
     def _buffer(self, index: Value) -> Value:
-        return self.f.offset(self.sums, (index & (BUFFERS - 1)) * SUMS_BYTES)
+        return self.f.offset(self.sums, (index & (BUFFERS - 1)) * TILE_BYTES)

@@ -6,16 +6,14 @@ it. A scale a group: a group of 16 rows and a panel, its float step included.
 
 from __future__ import annotations
 
-from kernels.families.amx.channels import PANELS, SUMS, emit_products, emit_tile_shapes
-from kernels.families.amx.groups import BUFFERS, SUMS_BYTES, GroupStep
+from kernels.families.amx.channels import PANELS, SUMS, TILE_BYTES, emit_products, emit_tile_shapes
+from kernels.families.amx.groups import BUFFERS, GroupStep
 from kernels.families.rowwise.rhs import RowRhs
 from kernels.families.rowwise.tile_lhs import DEPTH
 from kernels.jit.ir import I8, I64, PTR, Function, Value, vector
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.masked import FLOATS, LANES
 from kernels.jit.tiles import ROW_BYTES, TILE_ROWS, clear, release
-
-TILE_BYTES = TILE_ROWS * ROW_BYTES
 
 
 def row_turn_macs(rhs: RowRhs) -> int:
@@ -44,14 +42,14 @@ def _channels(f: Function) -> None:
 
 
 def _groups(f: Function, step: GroupStep) -> None:
-    record, sums = _zeros(f, step.record_bytes), _zeros(f, BUFFERS * SUMS_BYTES)
+    record, sums = _zeros(f, step.record_bytes), _zeros(f, BUFFERS * TILE_BYTES)
     lefts = [_zeros(f, TILE_BYTES) for _ in range(step.group // step.depth)]
     step.emit_tile_shapes(f)
     acc = [f.variable(f.zero(FLOATS)) for _ in range(TILE_ROWS)]
     with f.loop(0, f["turns"]) as turn:
         # What is read was written a turn before, as in the kernel.
-        step.emit_products(f, lefts, record, f.offset(sums, ((turn + 1) & (BUFFERS - 1)) * SUMS_BYTES))
-        step.emit_scaling(f, record, f.offset(sums, (turn & (BUFFERS - 1)) * SUMS_BYTES), acc)
+        step.emit_products(f, lefts, record, f.offset(sums, ((turn + 1) & (BUFFERS - 1)) * TILE_BYTES))
+        step.emit_scaling(f, record, f.offset(sums, (turn & (BUFFERS - 1)) * TILE_BYTES), acc)
     for variable in acc:
         f.store(variable.get(), sums, align=64)
         f.emit(I64, f'call i64 asm sideeffect "", "=r,r,~{{memory}}"({PTR} {sums.name})')
