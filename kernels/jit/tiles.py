@@ -56,3 +56,8 @@ def store_tile(f: Function, tile: int, pointer: Value, row_stride: int = ROW_BYT
 def add_byte_products(f: Function, total: int, left: int, right: int) -> None:
     """total: i32[rows, columns] += left: s8[rows, K] x right: s8[K / 4, columns, 4]"""
     f.call("llvm.x86.tdpbssd", VOID, *(f.const(I8, tile) for tile in (total, left, right)))
+
+
+def add_mixed_products(f: Function, total: int, left: int, right: int) -> None:
+    """total: i32[rows, columns] += left: s8[rows, K] x right: u8[K / 4, columns, 4]"""
+    f.call("llvm.x86.tdpbsud", VOID, *(f.const(I8, tile) for tile in (total, left, right)))

@@ -15,7 +15,9 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from kernels.families.amx.in_place import MACS, emit_in_place
+from kernels.families.amx.rows_in_place import emit_rows_in_place, row_turn_macs
 from kernels.families.amx.variants import records_of
+from kernels.families.rowwise.rhs import RowRhs
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import address, compile_here, load
 from kernels.ladder import AMX_INT8
@@ -54,8 +56,13 @@ def ceiling_of(variant: MatmulVariant) -> Ceiling | None:
         return None
     symbol = f"ceiling_{variant.name}"
     if variant.rung == AMX_INT8:
-        load([compile_here(emit_in_place(symbol, records_of(variant.rhs), variant.rung.attributes), ARCH)])
-        return Ceiling(address(symbol), MACS)
+        rhs, features = variant.rhs, variant.rung.attributes
+        if isinstance(rhs, RowRhs):
+            text, macs = emit_rows_in_place(symbol, rhs, features), row_turn_macs(rhs)
+        else:
+            text, macs = emit_in_place(symbol, records_of(rhs), features), MACS
+        load([compile_here(text, ARCH)])
+        return Ceiling(address(symbol), macs)
     body = register_loop(compile_here(variant.emit(), ARCH, emit="assembly").decode())
     llvm.initialize_native_asmparser()
     load([compile_here(_module(symbol, body), ARCH)])

@@ -85,7 +85,15 @@ def test_every_family_ends_in_the_scalar_rung() -> None:
 @pytest.mark.parametrize(
     "cpu", [ZEN3, ICELAKE, SAPPHIRE_RAPIDS, OLD_X86, N1, N2, A72, ALDER_LAKE], ids=lambda cpu: cpu.name
 )
-@pytest.mark.parametrize("sources", [("Q4_K", "Q4_K", "Q6_K"), ("Q5_0", "Q8_0"), ("Q4_0", "IQ4_NL", "Q2_K")])
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ("Q4_K", "Q4_K", "Q6_K"),
+        ("Q5_0", "Q8_0"),
+        ("Q4_0", "IQ4_NL", "Q2_K"),
+        ("gemmule.QC8", "gemmule.Q4CX", "gemmule.8DA4W_G64"),
+    ],
+)
 def test_mixed_weights_read_one_lhs(cpu: CPU, sources: tuple[str, ...]) -> None:
     choices = choose_together([family_for(source) for source in sources], cpu)
     assert choices is not None
@@ -138,6 +146,7 @@ def test_what_may_take_the_place_of_a_static_choice() -> None:
     assert found["sapphirerapids", "Q4_0"] == [["16x32", "6x32"], ["1x16", "1x64"]]
     assert found["sapphirerapids", "Q2_K"] == [["16x32", "4x32"], ["1x16"]]
     assert found["sapphirerapids", "Q8_0"] == [["16x32"], ["1x16", "1x64"]]
+    assert found["sapphirerapids", "gemmule.QC8"] == [["16x32"], ["1x16"]]
     assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64"]]
     assert found["neoverse-n2", "Q4_0"] == [["8x4", "16x4"], ["1x8", "1x16"]]
     assert found["znver3", "Q4_0"] == [["3x16"], ["1x8"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from kernels.families.amx.rows import row_tile_variant
 from kernels.families.block32.lanes import Isa
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
@@ -96,7 +97,7 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     flipped = use.signed_nibbles if code.is_nibble else use.unsigned_bytes
     rhs = RowRhs(code, use.isa.lanes, 4, flipped)
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
-    made = []
+    made = [row_tile_variant(rhs)] if use.rung == AVX512_VNNI else []
     row = Qai8dx(1, 4, True, use.paired_bias, use.padded_row)
     gemvs = (use.gemv_panels, *(use.nibble_gemvs if code.is_nibble else ()))
     for lhs, tile_rows, tile_panels, prefetch in (

@@ -58,14 +58,15 @@ class RowEmission:
         lanes = tile.isa.lanes
         self.floats, self.ints = vector(lanes, F32), vector(lanes, I32)
         self.num_turns = f.emit(I64, f"udiv exact i64 {f['k'].name}, {tile.rhs.turn}")
-        self.lhs_panel_bytes = (f["k"] >> 5) * tile.lhs.block_bytes + tile.lhs.header_bytes
+        self.lhs_panel_bytes = tile.lhs.emit_panel_bytes(f["k"] >> 5)
         self.rhs_panel_bytes = self.num_turns * tile.rhs.turn_bytes + tile.rhs.header_bytes
         bits = [start_bits(self.code.verbs)]
         self.starts = MemoryConstants(f, bits, 4 * lanes, tile.rows * tile.panels) if tile.float_bits else None
 
     @classmethod
-    def begin(cls, tile: RowTile) -> RowEmission:
-        attributes = (AS_WRITTEN,) if tile.float_bits else ()
+    def begin(cls, tile: RowTile, *attributes: str) -> RowEmission:
+        if tile.float_bits:
+            attributes = (AS_WRITTEN,)
         f = Function(str(tile.name), [*ARGUMENTS, ("lo", F32), ("hi", F32)], tile.features, attributes=attributes)
         return cls(tile, f)
 
@@ -113,8 +114,8 @@ class RowEmission:
             turns = [f.offset(p, index * self.rhs.turn_bytes + self.rhs.header_bytes) for p in rhs_panels]
             if self.tile.prefetch_bytes:
                 f.prefetch_lines(f.offset(turns[0], self.tile.prefetch_bytes), self.rhs.turn_bytes)
-            at = index * (blocks_in_turn * lhs.block_bytes) + lhs.header_bytes
-            self._turn([f.offset(p, at) for p in lhs_panels], turns, acc)
+            first_block = index * blocks_in_turn
+            self._turn([lhs.emit_block(f, p, first_block) for p in lhs_panels], turns, acc)
         self.finish(lhs_panels, rhs_panels, acc, m0, n0)
 
     def _none(self) -> Value:
@@ -132,7 +133,7 @@ class RowEmission:
             columns = [self.column(turn, block) for turn in turns]
             for p, panel in enumerate(lhs):
                 rows = slice(p * self.lhs.mr, min(len(acc), (p + 1) * self.lhs.mr))
-                at = self.f.offset(panel, block * self.lhs.block_bytes)
+                at = self.f.offset(panel, self.lhs.block_offset(block))
                 totals[rows] = self._block(at, columns, totals[rows])
         if self.code.group is None:
             for row, sums in zip(acc, totals, strict=True):
@@ -155,7 +156,7 @@ class RowEmission:
         biases = isa.spread(f, I32, lhs, 0, count) if by_block else [None] * count
         sums = [[self._start(total, bias) for total in row] for row, bias in zip(totals, biases, strict=True)]
         for g in range(GROUPS):
-            operands = isa.spread(f, I32, lhs, self.lhs.group_offset(g), count)
+            operands = self._words(lhs, g, count)
             for row, operand in zip(sums, operands, strict=True):
                 for c, groups in enumerate(columns):
                     row[c] = isa.dot(f, verbs, row[c], groups[g], operand)
@@ -170,6 +171,13 @@ class RowEmission:
             return [list(row) for row in added]
         # Left alone, LLVM begins the group's next block before this one ends, and spills.
         return [[f.pinned(value, "w" if self.tile.name.engine == "neon" else "x") for value in row] for row in added]
+
+    def _words(self, block: Value, word: int, count: int) -> list[Value]:
+        """Four elements of each row, in every lane."""
+        f, lhs, isa = self.f, self.lhs, self.isa
+        if lhs.kr == 4:  # those of all rows side by side
+            return isa.spread(f, I32, block, lhs.group_offset(word), count)
+        return [isa.spread(f, I32, block, lhs.word_offset(row, word), 1)[0] for row in range(count)]
 
     def _start(self, total: Value | None, bias: Value | None) -> Value:
         """What a block's sum starts from: the sum so far unless blocks are joined, and the block's bias, if any."""
@@ -204,10 +212,11 @@ class RowEmission:
             bias = f.load(I32, panel, self.lhs.bias_offset + lane, align=4)
             out = f.offset(f["dst"], (m0 + r) * f["dst_stride"] + (n0 << 2))
             for p, variable in enumerate(row):
-                value = self._value(variable.get(), rhs[p], d, zero, bias)
+                value = self.result(variable.get(), rhs[p], d, zero, bias)
                 f.store_columns(f.offset(out, 4 * nr * p), [f.clamp(value, f["lo"], f["hi"])], f["n"] - (n0 + nr * p))
 
-    def _value(self, total: Value, panel: Value, d: Value, zero: Value, bias: Value) -> Value:
+    def result(self, total: Value, panel: Value, d: Value, zero: Value, bias: Value) -> Value:
+        """Of one row and the columns of a panel, which begins at `panel`, header included."""
         f = self.f
         if self.code.group is not None:
             point = f.splat(f.cast("sitofp", f.const(I32, 0) - zero, F32), self.floats)

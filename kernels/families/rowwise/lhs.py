@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.families.block32.lhs import TINY
+from kernels.jit.ir import Function, Value
 from kernels.quant.blocks import BLOCK
 
 STEPS = 254
@@ -75,8 +76,32 @@ class Qai8dx:
         """Where the kr-wide group of the panel's rows begins in a block."""
         return self.quants_offset + group * self.mr * self.kr
 
+    def word_offset(self, row: int, word: int) -> int:
+        """Where a row's elements 4 x word to 4 x word + 3 begin in a block, for kr = 4."""
+        return self.group_offset(word) + 4 * row
+
+    def block_offset(self, block: int) -> int:
+        """From a turn's first block to another one of it."""
+        return block * self.block_bytes
+
+    @property
+    def runs(self) -> tuple[int, ...]:
+        """Where a row's runs of consecutive elements begin in a block, `lane` x kr left out."""
+        size = BLOCK if self.mr == 1 else self.kr
+        return tuple(self.quants_offset + at * self.mr for at in range(0, BLOCK, size))
+
     def panel_bytes(self, k: int) -> int:
         return self.header_bytes + k // BLOCK * self.block_bytes
+
+    def emit_panel_bytes(self, num_blocks: Value) -> Value:
+        return num_blocks * self.block_bytes + self.header_bytes
+
+    def emit_block(self, f: Function, panel: Value, index: Value) -> Value:
+        return f.offset(panel, index * self.block_bytes + self.header_bytes)
+
+    def emit_bias(self, f: Function, block: Value, lane: Value) -> Value:
+        """Where a row's bias lies in a block."""
+        return f.offset(block, lane << 2)
 
     def pack(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """x: f32[M, K] -> u8[ceil(M / mr), panel bytes]; rows past M are zeros."""
@@ -90,13 +115,18 @@ class Qai8dx:
         for field, values in enumerate(scalars):
             at = 4 * self.mr * field
             packed[:, at : at + 4 * self.mr] = values.reshape(num_panels, self.mr).view(np.uint8)
-        blocks = packed[:, self.header_bytes :].reshape(num_panels, -1, self.block_bytes)
+        self._pack_blocks(packed[:, self.header_bytes :], q, sums)
+        return packed
+
+    def _pack_blocks(self, packed: npt.NDArray[np.uint8], q: npt.NDArray[np.int8], sums: npt.NDArray[np.int32]) -> None:
+        """q: int8[M, K], sums: int32[M, K/32] -> packed: u8[panels, bytes after the header]"""
+        num_panels = packed.shape[0]
+        blocks = packed.reshape(num_panels, -1, self.block_bytes)
         if self.has_bias:
             bias = self._biases(q, sums).reshape(num_panels, self.mr, -1).transpose(0, 2, 1)
             blocks[..., : 4 * self.mr] = np.ascontiguousarray(bias).view(np.uint8)
         groups = q.reshape(num_panels, self.mr, -1, BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
         blocks[..., self.quants_offset :] = np.ascontiguousarray(groups).view(np.uint8).reshape(*blocks.shape[:2], -1)
-        return packed
 
     def _biases(self, q: npt.NDArray[np.int8], sums: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """int32[M, K/32], the four bytes of each block."""

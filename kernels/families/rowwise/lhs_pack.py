@@ -24,7 +24,7 @@ class _Pack:
 
     def text(self) -> str:
         f, layout = self.f, self.layout
-        panel_bytes = self.num_blocks * layout.block_bytes + layout.header_bytes
+        panel_bytes = layout.emit_panel_bytes(self.num_blocks)
         with f.loop(0, f["m"]) as row:
             source = f.offset(f["src"], row * f["src_stride"])
             # With mr = 1 consecutive rows are consecutive panels; otherwise a row is a lane of the only panel.
@@ -45,7 +45,7 @@ class _Pack:
         point = f.select(live, point, zero)
         total = f.variable(f.const(I32, 0))
         with f.loop(0, self.num_blocks) as index:
-            block = f.offset(panel, index * layout.block_bytes + layout.header_bytes)
+            block = layout.emit_block(f, panel, index)
             total.set(total.get() + self._block(f.offset(source, index << 7), block, lane, inverse, point))
         into = f.offset(panel, lane << 2)
         f.store(d, into, 0, align=4)
@@ -79,12 +79,10 @@ class _Pack:
         q = f.cast("fptosi", clipped, self.ints)
         bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
         row = f.offset(block, lane * layout.kr)
-        if layout.mr == 1:
-            f.store(bytes_, row, layout.quants_offset)
-        else:
-            for group in range(BLOCK // layout.kr):
-                part = f.shuffle(bytes_, range(group * layout.kr, (group + 1) * layout.kr))
-                f.store(part, row, layout.group_offset(group))
+        size = BLOCK // len(layout.runs)
+        for run, at in enumerate(layout.runs):
+            part = bytes_ if size == BLOCK else f.shuffle(bytes_, range(run * size, (run + 1) * size))
+            f.store(part, row, at)
         return self._bias(q, block, lane)
 
     def _bias(self, q: Value, block: Value, lane: Value) -> Value:
@@ -98,7 +96,7 @@ class _Pack:
         if layout.paired_bias:
             low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(eight, (0, 1, 4, 5)))
             bias = (_minus_eight(f, low) & 0xFFFF) | (_minus_eight(f, total - low) << 16)
-        f.store(bias, f.offset(block, lane << 2), align=4)
+        f.store(bias, layout.emit_bias(f, block, lane), align=4)
         if layout.padded:
             f.store(f.zero(vector(3, I32)), block, 4, align=4)
         return total

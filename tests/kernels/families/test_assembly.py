@@ -28,7 +28,8 @@ FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
 VECTOR_SPILL = r"\t(?:vmov\w+\t(?=.*\(%rsp)|st[rp]\t(?=.*\[sp|z))(%[xyz]mm\d+|[qz]\d+), "
 COMPILED = [v for _, v in matmul_variants() if v.rung != SCALAR]
 VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine not in ("sme2", "amx")]
-TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx"]
+TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx" and v.name.lhs == "qsi8d32"]
+ROW_TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx" and v.name.lhs == "qai8dx"]
 STREAMING = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "sme2"]
 
 
@@ -150,6 +151,22 @@ def test_tile_hot_loop(variant: MatmulVariant) -> None:
     assert not re.search(r"\tcallq?\t", body)
     assert spilled_accumulators(body) == []
     assert assembly.index("\tldtilecfg\t") < assembly.index("\ttdpbssd\t") < assembly.index("\ttilerelease")
+
+
+@pytest.mark.parametrize("variant", ROW_TILES)
+def test_row_tile_hot_loop(variant: MatmulVariant) -> None:
+    """Channels: sums of two panels stay in tiles, nothing is stored. Groups: as where a block has a scale."""
+    assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
+    is_channel = variant.name.rhs.endswith("cx")
+    product, products = ("tdpbsud", 2) if is_channel else ("tdpbssd", max(1, variant.name.k_step // 64))
+    body = hot_loop(assembly, rf"\t{product}\t" if is_channel else FMA)
+    found = {name: len(re.findall(rf"\t{name}\t", body)) for name in (product, "tileloadd", "tilestored", "callq?")}
+    stored = 0 if is_channel else 1
+    assert list(found.values()) == [products, 3 if is_channel else 2 * products, stored, 0]
+    assert len(re.findall(FMA, body)) == (0 if is_channel else 16)
+    assert not re.search(VECTOR_SPILL, body)
+    assert len(re.findall(r"\tvcvtdq2ps\t.*%zmm", assembly)) >= 8, "results of whole vectors"
+    assert assembly.index("\tldtilecfg\t") < assembly.index(f"\t{product}\t") < assembly.index("\ttilerelease")
 
 
 def test_compilation_leaves_the_scheduler_as_it_was() -> None:

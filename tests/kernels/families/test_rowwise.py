@@ -8,7 +8,8 @@ import pytest
 from kernels.cpu import detect_cpu
 from kernels.families.direct import matmul
 from kernels.families.rowwise.families import FAMILIES
-from kernels.families.rowwise.lhs import quantise
+from kernels.families.rowwise.lhs import Qai8dx, quantise
+from kernels.families.rowwise.tile_lhs import TileQai8dx
 from kernels.families.variant import Family
 from kernels.jit.library import KernelLibrary
 from kernels.quant.channel import CHANNEL_FORMATS
@@ -65,9 +66,10 @@ def test_zero_rows_give_zeros(family: Family) -> None:
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize(("m", "n", "k"), [(9, 32, 896), (27, 70, 1664), (47, 33, 2304)])
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 32, 896), (27, 70, 1664), (47, 33, 2304), (530, 40, 1568)])
 def test_stretches_of_k_and_rows_that_are_left(family: Family, m: int, n: int, k: int) -> None:
     """The bits of the scalar rung, where sums rest between stretches and tiles of every height are needed."""
+    k = -(-k // family.k_step) * family.k_step
     raw = random_weights(family.source, n, k, seed=m)
     x = np.random.default_rng(k).standard_normal((m, k)).astype(np.float32)
     outs = []
@@ -75,3 +77,20 @@ def test_stretches_of_k_and_rows_that_are_left(family: Family, m: int, n: int, k
         choice = choose_matmul(family, detect_cpu(), cap)
         outs.append(matmul(KernelLibrary(), choice.gemm, x, choice.rhs.pack(raw), n, (-3.0, 5.0)))
     np.testing.assert_array_equal(*outs)
+
+
+def test_rows_of_the_tile_layout_are_64_bytes_long() -> None:
+    """The same codes and biases as one row at a time; an odd block stands alone."""
+    x = np.random.default_rng(3).standard_normal((18, 96)).astype(np.float32)
+    tile, row = TileQai8dx(), Qai8dx(1, 4)
+    packed, rows = tile.pack(x), row.pack(x)
+    assert packed.shape == (2, tile.panel_bytes(96)) == (2, 192 + 2 * (128 + 16 * 64))
+    for m, alone in enumerate(rows):
+        panel, lane = packed[m // 16], m % 16
+        for block in range(3):
+            at = alone[row.header_bytes + block * row.block_bytes :]
+            pair, half = 192 + block // 2 * 1152, block % 2
+            quants = panel[pair + 128 + 64 * lane + 32 * half :][:32]
+            np.testing.assert_array_equal(quants, at[row.quants_offset : row.quants_offset + 32])
+            bias = panel[pair + 64 * (lane // 8) + 32 * half + 4 * (lane % 8) :][:4]
+            np.testing.assert_array_equal(bias, at[:4])
