@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kernels.families.block32 import lhs_tile
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
@@ -94,6 +95,9 @@ class Qsi8d32:
         return np.ascontiguousarray(scalars.reshape(-1, self.mr, scalars.shape[1]).transpose(0, 2, 1))
 
 
+TILE_LAYOUT = Qsi8d32(mr=lhs_tile.ROWS, kr=BLOCK)
+
+
 def quantise(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
     """x: f32[M, K] -> d f32[M, K/32], q int8[M, K/32, 32]: d = amax / 127, halves to even."""
     blocks = x.reshape(x.shape[0], -1, BLOCK)
@@ -110,7 +114,16 @@ def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
     arguments = [("m", I64), ("k", I64), ("src", PTR), ("src_stride", I64), ("dst", PTR)]
     f = Function(name, arguments, rung.attributes)
     num_blocks = f["k"] >> 5
-    with f.loop(0, f["m"]) as row:
+    num_rows = f["m"]
+    if layout == TILE_LAYOUT and "avx512vnni" in rung.needs:
+        is_whole = f.compare("eq", num_rows, lhs_tile.ROWS)
+        with f.when(is_whole):
+            rows = [f.offset(f["src"], f["src_stride"] * row) for row in range(lhs_tile.ROWS)]
+            with f.loop(0, num_blocks) as index:
+                block = f.offset(f["dst"], index * layout.block_bytes)
+                lhs_tile.emit_tile_block(f, rows, index << 7, block, TINY)
+        num_rows = f.select(is_whole, f.const(I64, 0), num_rows)
+    with f.loop(0, num_rows) as row:
         source = f.offset(f["src"], row * f["src_stride"])
         # With mr = 1 consecutive rows are consecutive panels; otherwise a row is a lane of the only panel.
         panel = f.offset(f["dst"], row * (num_blocks * layout.block_bytes)) if layout.mr == 1 else f["dst"]

@@ -1,0 +1,69 @@
+"""The pack of whole panels of 16 rows of qsi8d32, in AVX512 vectors whose lanes are the rows. Knows no other layout.
+
+Row by row, each block waits for a maximum and two sums across one vector, and writes four scalars among those of the
+other rows: shuffles and stores take most of the time. Here 16 rows are folded together:
+
+    16 vectors of magnitudes          -> amax f32[16 rows]            4 levels of even and odd lanes
+    8 vectors of two rows' 32 bytes   -> i32[16 rows] of each half    vpdpbusd with ones, 2 levels
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
+from kernels.quant.blocks import BLOCK
+
+ROWS = 16
+FLOATS, INTS, BYTES = vector(ROWS, F32), vector(ROWS, I32), vector(64, I8)
+PAIR_ORDER = [4 * lane + part for part in range(4) for lane in range(4)]
+"""Of 4-byte words, after two packs within 128-bit lanes: row 0's first and last 16 bytes, then row 1's."""
+EVEN, ODD = range(0, 2 * ROWS, 2), range(1, 2 * ROWS, 2)
+
+
+def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value, least: float) -> None:
+    """The block of K that begins `offset` bytes into each of 16 rows. least: what stays below is packed as zeros."""
+    halves = [[f.load(FLOATS, f.offset(row, offset), part, align=4) for part in (0, 4 * ROWS)] for row in sources]
+    magnitudes = [_greatest(f, *(f.call("llvm.fabs.v16f32", FLOATS, half) for half in row)) for row in halves]
+    amax = _fold(f, magnitudes, lambda low, high: _greatest(f, low, high))
+    live, most, zero = f.compare("oge", amax, f.const(FLOATS, least)), f.const(FLOATS, 127), f.zero(FLOATS)
+    d = f.select(live, f.divide(amax, most), zero)
+    inverse = f.select(live, f.divide(most, amax), zero)
+    pairs = []
+    for row in range(0, ROWS, 2):
+        words = [_words(f, halves[r], f.shuffle(inverse, [r] * ROWS)) for r in (row, row + 1)]
+        packed = f.call("llvm.x86.avx512.packsswb.512", BYTES, *words)
+        pairs.append(f.shuffle(f.cast("bitcast", packed, INTS), PAIR_ORDER))
+    ones = f.const(BYTES, 1)
+    dots = [
+        f.call("llvm.x86.avx512.vpdpbusd.512", INTS, f.zero(INTS), ones, f.cast("bitcast", pair, BYTES))
+        for pair in pairs
+    ]
+    # Words of a row's halves, four each: folded twice, a lane a half.
+    by_half = [_fold(f, dots[start : start + 4], lambda low, high: low + high) for start in (0, 4)]
+    first, last = (f.shuffle(by_half[0], lanes, by_half[1]) for lanes in (EVEN, ODD))
+    total = first + last
+    fields = (d, f.zero(INTS) - (total << 3), d * f.cast("sitofp", total, FLOATS), (first & 0xFFFF) | (last << 16))
+    for index, field in enumerate((*fields, *pairs)):
+        f.store(field, block, 64 * index, align=4)
+
+
+def _words(f: Function, halves: Sequence[Value], inverse: Value) -> Value:
+    """A row's 32 elements as int16, in the order of packs."""
+    first, last = (f.cast("fptosi", f.call("llvm.rint.v16f32", FLOATS, half * inverse), INTS) for half in halves)
+    return f.call("llvm.x86.avx512.packssdw.512", vector(BLOCK, I16), first, last)
+
+
+def _greatest(f: Function, left: Value, right: Value) -> Value:
+    return f.select(f.compare("ogt", left, right), left, right)
+
+
+def _fold(f: Function, parts: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
+    """Neighbours among the lanes joined as often as it takes to leave one vector, in the order of the parts."""
+    if len(parts) == 1:
+        return parts[0]
+    joined = [
+        join(*(f.shuffle(low, lanes, high) for lanes in (EVEN, ODD)))
+        for low, high in zip(parts[::2], parts[1::2], strict=True)
+    ]
+    return _fold(f, joined, join)
