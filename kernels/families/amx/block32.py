@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.gemm import COLUMNS, FLOATS, RowScalars
+from kernels.families.amx.pipeline import COLUMNS, FLOATS, RowScalars
 from kernels.families.block32.rhs import Rhs32
 from kernels.jit.ir import F16, F32, I8, Function, Value, vector
 from kernels.jit.tiles import ROW_BYTES
@@ -49,7 +49,7 @@ class Block32Records:
 
     def scaled(self, f: Function, sums: list[Value], row: RowScalars, record: Value, acc: Value) -> Value:
         scale = f.load(FLOATS, record, SCALE_OFFSET, align=64)
-        value = f.fma(f.cast("sitofp", sums[0], FLOATS), row.field(D, F32) * scale, acc)
+        value = f.fma(sums[0], row.field(D, F32) * scale, acc)
         if self.rhs.code.has_min:
             value = f.fma(f.load(FLOATS, record, MIN_OFFSET, align=64), row.field(DSUM, F32), value)
         return value

@@ -1,99 +1,45 @@
 """The GEMM of tile registers: integer sums by tiles, the float steps by vectors. Knows no weight format.
 
-    for each pair of panels, for each stretch of K:
-      scratch = records: a block's operands as signed bytes, scales and minima as f32      what fits an L1
-      for each 16 rows, for each panel: accumulators in 16 vector registers
+    for each panel, for each stretch of K:
+      scratch = records: a block's operands as signed bytes, scales and minima as f32      9 to 13 KB
+      for each 16 rows: accumulators in 16 vector registers
         for each block of 32 along K:
           sums = LHS tile x operand tile               int32[16 rows, 16 columns], through an L1 buffer
           acc  = the records' float steps, row by row
 
-Tiles and vectors meet in memory only, so the sums of the block after are on their way while those of this one are
-scaled. Between stretches the accumulators rest in dst, in f32 as they are: the bits are those of the other rungs.
+Tiles and vectors meet in memory only: while a block is scaled, the three after it are on their way, be they the next
+rows'. Between stretches the accumulators rest in dst, in f32 as they are: the bits are those of
+the other rungs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from kernels.families.block32.lhs import Qsi8d32
-from kernels.jit.ir import F32, I32, I64, PTR, VOID, Function, Value, Variable, vector
+from kernels.families.amx.pipeline import COLUMNS, FLOATS, INTS, LHS, Pipeline, Records
+from kernels.jit.ir import F32, I32, I64, PTR, VOID, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
-from kernels.jit.tiles import (
-    ROW_BYTES,
-    TILE_ROWS,
-    TileShape,
-    add_byte_products,
-    clear,
-    configure,
-    load_tile,
-    release,
-    store_tile,
-)
+from kernels.jit.tiles import TILE_ROWS, release
 from kernels.naming import MatmulName
-from kernels.quant.blocks import BLOCK
 
-COLUMNS = 16
-PANELS = 2
-LHS = Qsi8d32(TILE_ROWS, BLOCK)
-FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
-SUMS_BYTES = TILE_ROWS * ROW_BYTES
-SCRATCH_BYTES = 40 << 10
-STRETCH_STEP = 8  # blocks: whole super-blocks
+STRETCH = 16  # blocks: whole super-blocks
 HEIGHTS = (4, 8, TILE_ROWS)  # rows that are scaled; a tile's other rows cost nothing more
-SUMS, LEFT, RIGHT = (0, 1), (4, 5), (6, 7)  # tiles, by half of a block
-DEPTH = 2  # buffers of sums
-
-
-class Records(Protocol):
-    """What a family makes of one block of a panel of 16 columns.
-
-    halves: 2 where a block's halves are summed apart. record: | 8 x 64 B operands | f32 vectors, the family's own |
-    """
-
-    @property
-    def halves(self) -> int: ...
-
-    @property
-    def record_bytes(self) -> int: ...
-
-    @property
-    def block_bytes(self) -> int:
-        """Of a packed panel."""
-
-    def panel_bytes(self, num_blocks: Value) -> Value: ...
-
-    def unpack(self, f: Function, panel: Value, index: Value, record: Value) -> None:
-        """Writes the record of the panel's block `index`."""
-
-    def scaled(self, f: Function, sums: list[Value], row: RowScalars, record: Value, acc: Value) -> Value:
-        """One row's float steps. sums: i32[16] of each half."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowScalars:
-    """The scalar fields of one row in a block of the LHS, each loaded where it is used."""
-
-    f: Function
-    block: Value
-    row: int
-
-    def field(self, index: int, element: str) -> Value:
-        """In every lane."""
-        at = index * LHS.scalars_bytes + 4 * self.row
-        return self.f.splat(self.f.load(element, self.block, at, align=4), vector(COLUMNS, element))
 
 
 @dataclass(frozen=True, slots=True)
 class AmxGemm:
-    """A matmul micro-kernel of 16 rows x 2 panels. `few`: writes all columns for m <= few_rows, without tiles."""
+    """A matmul micro-kernel of 16 rows x 1 panel. `few`: writes all columns for m <= few_rows, without tiles.
+
+    prefetch_bytes: how far ahead of its loads it asks for weights: few rows are multiplied sooner than memory answers.
+    """
 
     name: MatmulName
     records: Records
     few: Callable[[Function], None]
     few_rows: int
     features: str
+    prefetch_bytes: int
 
     def emit(self) -> str:
         return _Emission(self).text()
@@ -109,11 +55,7 @@ class _Emission:
         self.num_blocks = f["k"] >> 5
         self.rhs_panel_bytes = self.records.panel_bytes(self.num_blocks)
         self.lhs_panel_bytes = self.num_blocks * LHS.block_bytes
-        per_block = PANELS * self.records.record_bytes
-        self.stretch = SCRATCH_BYTES // per_block // STRETCH_STEP * STRETCH_STEP
-        self.scratch = f.stack(self.stretch * per_block)
-        self.sums_bytes = SUMS_BYTES * self.records.halves
-        self.sums = f.stack(DEPTH * self.sums_bytes)
+        self.scratch = f.stack(STRETCH * self.records.record_bytes)
 
     def text(self) -> str:
         f = self.f
@@ -126,31 +68,18 @@ class _Emission:
 
     def _tiles(self) -> None:
         f = self.f
-        emit_tile_shapes(f, self.records)
-        with f.loop(0, f["n"], PANELS * COLUMNS) as n0:
-            left_panels = f.divide_up(f["n"] - n0, COLUMNS)
-            panels = f.call("llvm.smin.i64", I64, left_panels, f.const(I64, PANELS))
-            first = f.offset(f["rhs"], f.divide_exactly(n0, COLUMNS) * self.rhs_panel_bytes)
-            with f.loop(0, self.num_blocks, self.stretch) as start:
-                count = f.call("llvm.smin.i64", I64, self.num_blocks - start, f.const(I64, self.stretch))
-                with f.loop(0, panels) as p, f.loop(0, count) as index:
-                    panel = f.offset(first, p * self.rhs_panel_bytes)
-                    self._prefetch(f.offset(panel, self.rhs_panel_bytes * PANELS), start + index)
-                    self.records.unpack(f, panel, start + index, self._record(p, index))
-                with f.loop(0, f["m"], TILE_ROWS) as m0, f.loop(0, panels) as p:
-                    self._rows(m0, n0 + p * COLUMNS, p, start, count)
+        pipeline = Pipeline(f, self.records)
+        with f.loop(0, f["n"], COLUMNS) as n0:
+            panel = f.offset(f["rhs"], f.divide_exactly(n0, COLUMNS) * self.rhs_panel_bytes)
+            with f.loop(0, self.num_blocks, STRETCH) as start:
+                stretch = _Stretch(self, panel, start)
+                ahead = _Ahead(stretch)
+                pipeline.fill(ahead.take)
+                with f.loop(0, f["m"], TILE_ROWS) as m0:
+                    self._rows(m0, n0, stretch, ahead, pipeline)
         release(f)
 
-    def _prefetch(self, panel: Value, index: Value) -> None:
-        """A block of a panel that comes next: few rows are multiplied sooner than memory answers."""
-        block_bytes = self.records.block_bytes
-        self.f.prefetch_lines(self.f.offset(panel, index * block_bytes), block_bytes, locality=2)
-
-    def _record(self, panel: Value, index: Value | int) -> Value:
-        at = panel * self.stretch + index
-        return self.f.offset(self.scratch, at * self.records.record_bytes)
-
-    def _rows(self, m0: Value, n0: Value, panel: Value, start: Value, count: Value) -> None:
+    def _rows(self, m0: Value, n0: Value, stretch: _Stretch, ahead: _Ahead, pipeline: Pipeline) -> None:
         """The code for the least height that holds the rows that are left."""
         f, left = self.f, self.f["m"] - m0
         for below, height in zip((0, *HEIGHTS), HEIGHTS, strict=False):
@@ -158,23 +87,21 @@ class _Emission:
             if height < TILE_ROWS:
                 fits = f.both(fits, f.compare("sle", left, height))
             with f.when(fits):
-                self._tile(m0, n0, panel, start, count, height)
+                self._tile(m0, n0, stretch, ahead, pipeline, height)
 
-    def _tile(self, m0: Value, n0: Value, panel: Value, start: Value, count: Value, height: int) -> None:
+    def _tile(self, m0: Value, n0: Value, stretch: _Stretch, ahead: _Ahead, pipeline: Pipeline, height: int) -> None:
         f = self.f
-        lhs = f.offset(f["lhs"], f.divide_exactly(m0, TILE_ROWS) * self.lhs_panel_bytes + start * LHS.block_bytes)
+        lhs = stretch.lhs(m0)
         outs = self._row_addresses(m0, n0, height)
         lanes = self._lanes(f["n"] - n0)
         acc = [f.variable(f.zero(FLOATS)) for _ in outs]
-        with f.when(f.compare("ne", start, 0)):
+        with f.when(f.compare("ne", stretch.start, 0)):
             for variable, out in zip(acc, outs, strict=True):
                 variable.set(_masked_load(f, out, lanes))
-        last = count - 1
-        self._products(lhs, panel, f.const(I64, 0), f.const(I64, 0))
-        with f.loop(0, count) as index:
-            self._products(lhs, panel, f.call("llvm.smin.i64", I64, index + 1, last), (index + 1) & (DEPTH - 1))
-            self._scale(f.offset(lhs, index * LHS.block_bytes), self._record(panel, index), index, acc)
-        is_last = f.compare("eq", start + count, self.num_blocks)
+        with f.loop(0, stretch.count) as index:
+            block = f.offset(lhs, index * LHS.block_bytes)
+            pipeline.turn(ahead.take(), block, stretch.record(index), acc)
+        is_last = f.compare("eq", stretch.start + stretch.count, self.num_blocks)
         lo = f.select(is_last, f["lo"], f.const(F32, float("-inf")))
         hi = f.select(is_last, f["hi"], f.const(F32, float("inf")))
         # From the last row up: rows that are not there share the address of the last one, which is then written last.
@@ -194,44 +121,63 @@ class _Emission:
         indices = Value(f, INTS, "<" + ", ".join(f"i32 {lane}" for lane in range(COLUMNS)) + ">")
         return f.compare("slt", indices, f.splat(f.cast("trunc", left, I32), INTS))
 
-    def _products(self, lhs: Value, panel: Value, index: Value, buffer: Value) -> None:
+
+class _Stretch:
+    """Some blocks of a panel's K, unpacked for all rows: where their records and those of the LHS lie."""
+
+    def __init__(self, emission: _Emission, panel: Value, start: Value) -> None:
+        self.emission, self.start = emission, start
+        f = emission.f
+        self.count = f.call("llvm.smin.i64", I64, emission.num_blocks - start, f.const(I64, STRETCH))
+        with f.loop(0, self.count) as index:
+            self._unpack(panel, index)
+
+    def _unpack(self, panel: Value, index: Value) -> None:
+        f, records, at = self.emission.f, self.emission.records, self.start + index
+        ahead = f.offset(panel, at * records.block_bytes)
+        f.prefetch_lines(f.offset(ahead, self.emission.tile.prefetch_bytes), records.block_bytes, locality=2)
+        records.unpack(f, panel, at, self.record(index))
+
+    def record(self, index: Value) -> Value:
+        emission = self.emission
+        return emission.f.offset(emission.scratch, index * emission.records.record_bytes)
+
+    def lhs(self, m0: Value) -> Value:
+        emission = self.emission
+        at = emission.f.divide_exactly(m0, TILE_ROWS) * emission.lhs_panel_bytes + self.start * LHS.block_bytes
+        return emission.f.offset(emission.f["lhs"], at)
+
+
+class _Ahead:
+    """Where the next block lies that tiles are to load: walks rows and K as the scaling does."""
+
+    def __init__(self, stretch: _Stretch) -> None:
+        self.stretch, self.f = stretch, stretch.emission.f
         f = self.f
-        block = f.offset(lhs, index * LHS.block_bytes)
-        emit_products(f, self.records, block, self._record(panel, index), self._buffer(buffer))
+        self._last_rows = stretch.lhs((f["m"] - 1) & -TILE_ROWS)
+        self._rows = f.variable(stretch.lhs(f.const(I64, 0)))
+        self._lhs = f.variable(self._rows.get())
+        self._record = f.variable(stretch.record(f.const(I64, 0)))
+        self._left = f.variable(stretch.count)
 
-    def _scale(self, block: Value, record: Value, index: Value, acc: list[Variable]) -> None:
-        emit_scaling(self.f, self.records, block, record, self._buffer(index & (DEPTH - 1)), acc)
+    def take(self) -> tuple[Value, Value]:
+        """(block of the LHS, record); past the last rows, those again."""
+        f, lhs, record, left = self.f, self._lhs.get(), self._record.get(), self._left.get() - 1
+        self._lhs.set(f.offset(lhs, LHS.block_bytes))
+        self._record.set(f.offset(record, self.stretch.emission.records.record_bytes))
+        self._left.set(left)
+        with f.when(f.compare("eq", left, 0)):
+            self._next_rows()
+        return lhs, record
 
-    def _buffer(self, index: Value) -> Value:
-        return self.f.offset(self.sums, index * self.sums_bytes)
-
-
-def emit_products(f: Function, records: Records, block: Value, record: Value, into: Value) -> None:
-    """A block's integer sums, i32[halves, 16, 16], to memory."""
-    row_bytes = BLOCK // records.halves
-    left = f.offset(block, LHS.quants_offset)
-    for half in range(records.halves):
-        clear(f, SUMS[half])
-        load_tile(f, LEFT[half], f.offset(left, half * row_bytes), BLOCK)
-        load_tile(f, RIGHT[half], f.offset(record, half * row_bytes // 4 * ROW_BYTES), ROW_BYTES)
-        add_byte_products(f, SUMS[half], LEFT[half], RIGHT[half])
-    for half in range(records.halves):
-        store_tile(f, SUMS[half], f.offset(into, half * SUMS_BYTES))
-
-
-def emit_scaling(
-    f: Function, records: Records, block: Value, record: Value, sums: Value, acc: Sequence[Variable]
-) -> None:
-    """The float steps of a block, row by row."""
-    for r, variable in enumerate(acc):
-        of_row = [f.load(INTS, sums, half * SUMS_BYTES + r * ROW_BYTES, align=64) for half in range(records.halves)]
-        variable.set(records.scaled(f, of_row, RowScalars(f, block, r), record, variable.get()))
-
-
-def emit_tile_shapes(f: Function, records: Records) -> None:
-    row_bytes = BLOCK // records.halves
-    left, right = TileShape(TILE_ROWS, row_bytes), TileShape(row_bytes // 4, ROW_BYTES)
-    configure(f, [*[TileShape(TILE_ROWS, ROW_BYTES)] * 4, left, left, right, right])
+    def _next_rows(self) -> None:
+        f, stretch = self.f, self.stretch
+        is_last = f.compare("eq", self._rows.get(), self._last_rows)
+        below = f.offset(self._rows.get(), stretch.emission.lhs_panel_bytes)
+        self._rows.set(f.select(is_last, self._rows.get(), below))
+        self._lhs.set(self._rows.get())
+        self._record.set(stretch.record(f.const(I64, 0)))
+        self._left.set(stretch.count)
 
 
 def _masked_load(f: Function, pointer: Value, lanes: Value) -> Value:

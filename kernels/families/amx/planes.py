@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.gemm import COLUMNS, FLOATS, RowScalars
+from kernels.families.amx.pipeline import COLUMNS, FLOATS, RowScalars
 from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.tile import DSUM, SUMS, D
@@ -76,12 +76,11 @@ class PlaneRecords:
         def entry(name: str, type_: str = FLOATS) -> Value:
             return f.load(type_, record, self._at(name), align=64)
 
-        totals = [f.cast("sitofp", total, FLOATS) for total in sums]
         d = row.field(D, F32)
         if not self._has_sub16:
-            value = f.fma(totals[0], d * entry("scale"), acc)
+            value = f.fma(sums[0], d * entry("scale"), acc)
             return f.fma(entry("minimum"), row.field(DSUM, F32), value) if self.rhs.code.has_min else value
-        total = f.fma(totals[0], entry("sub0"), totals[1] * entry("sub1"))
+        total = f.fma(sums[0], entry("sub0"), sums[1] * entry("sub1"))
         value = f.fma(total, d * entry("scale"), acc)
         if self.rhs.code.has_min:
             mins = _SignedVerbs().pair_dot(f, entry("mins", vector(COLUMNS, I32)), row.field(SUMS, I32))

@@ -6,7 +6,8 @@ from functools import partial
 from typing import cast
 
 from kernels.families.amx.block32 import Block32Records
-from kernels.families.amx.gemm import COLUMNS, LHS, PANELS, AmxGemm, Records
+from kernels.families.amx.gemm import AmxGemm
+from kernels.families.amx.pipeline import COLUMNS, LHS, Records
 from kernels.families.amx.planes import PlaneRecords
 from kernels.families.block32.lanes import LaneEmission, LaneTile
 from kernels.families.block32.names import pack_variant
@@ -30,6 +31,9 @@ FEW_ROWS, FEW_PLANE_ROWS = 12, VECTOR_ROWS
 PREFETCH_BYTES = 2048
 """Ahead, of weights that few rows are multiplied by: they come from memory as a GEMV's do."""
 
+TILE_PREFETCH_BYTES = 4096
+"""The same where tiles multiply."""
+
 
 def records_of(rhs: object) -> Records:
     return PlaneRecords(rhs) if isinstance(rhs, PlaneRhs) else Block32Records(cast(Rhs32, rhs))
@@ -47,9 +51,10 @@ def _few_rows(name: MatmulName, rhs: Rhs32 | PlaneRhs, f: Function) -> None:
 
 def tile_variant(rhs: Rhs32 | PlaneRhs) -> MatmulVariant:
     assert rhs.nr == COLUMNS, f"panels of {rhs.nr} columns, tiles have {COLUMNS}"
-    step = PANELS * COLUMNS
     code = rhs.code.name
-    name = MatmulName("f32", "qsi8d32", LHS.mr, LHS.kr, code, rhs.nr, rhs.kr, TILE_ROWS, step, BLOCK, "amx", "int8")
+    name = MatmulName("f32", "qsi8d32", LHS.mr, LHS.kr, code, rhs.nr, rhs.kr, TILE_ROWS, COLUMNS, BLOCK, "amx", "int8")
     few_rows = FEW_PLANE_ROWS if isinstance(rhs, PlaneRhs) else FEW_ROWS
-    gemm = AmxGemm(name, records_of(rhs), partial(_few_rows, name, rhs), few_rows, AMX_INT8.attributes)
+    gemm = AmxGemm(
+        name, records_of(rhs), partial(_few_rows, name, rhs), few_rows, AMX_INT8.attributes, TILE_PREFETCH_BYTES
+    )
     return MatmulVariant(name, AMX_INT8, LHS, rhs, pack_variant(LHS, AVX512_VNNI), gemm.emit)

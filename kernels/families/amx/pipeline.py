@@ -1,0 +1,134 @@
+"""A block's way through tiles, memory and vectors, one stage a turn: load, multiply, store, scale. Knows no matrices.
+
+Beside tiles the vector port they share takes additions only, so sums are not converted to floats: they start at the
+bits of 1.5 x 2^23, whose ulp is 1, and a subtraction leaves them as f32, exactly, zero included (|sum| < 2^22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kernels.families.block32.lhs import Qsi8d32
+from kernels.jit.ir import F32, I32, I64, Function, Value, Variable, vector
+from kernels.jit.tiles import (
+    ROW_BYTES,
+    TILE_ROWS,
+    TileShape,
+    add_byte_products,
+    configure,
+    load_tile,
+    store_tile,
+)
+from kernels.quant.blocks import BLOCK
+
+COLUMNS = 16
+LHS = Qsi8d32(TILE_ROWS, BLOCK)
+FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
+SUMS_BYTES = TILE_ROWS * ROW_BYTES
+START, START_BITS = 1.5 * 2.0**23, 0x4B400000
+LEFT, RIGHT = (4, 5), (6, 7)  # tiles, by half of a block; those below hold sums, by parity of the block and half
+
+
+class Records(Protocol):
+    """What a family makes of one block of a panel of 16 columns.
+
+    halves: 2 where a block's halves are summed apart. record: | 8 x 64 B operands | f32 vectors, the family's own |
+    """
+
+    @property
+    def halves(self) -> int: ...
+
+    @property
+    def record_bytes(self) -> int: ...
+
+    @property
+    def block_bytes(self) -> int:
+        """Of a packed panel."""
+
+    def panel_bytes(self, num_blocks: Value) -> Value: ...
+
+    def unpack(self, f: Function, panel: Value, index: Value, record: Value) -> None:
+        """Writes the record of the panel's block `index`."""
+
+    def scaled(self, f: Function, sums: list[Value], row: RowScalars, record: Value, acc: Value) -> Value:
+        """One row's float steps. sums: f32[16] of each half, integers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowScalars:
+    """The scalar fields of one row in a block of the LHS, each loaded where it is used."""
+
+    f: Function
+    block: Value
+    row: int
+
+    def field(self, index: int, element: str) -> Value:
+        """In every lane."""
+        at = index * LHS.scalars_bytes + 4 * self.row
+        return self.f.splat(self.f.load(element, self.block, at, align=4), vector(COLUMNS, element))
+
+
+class Pipeline:
+    """The stages of blocks of even and of odd number, which have tiles and a buffer each: a stage follows the one
+    before it a turn later."""
+
+    def __init__(self, f: Function, records: Records) -> None:
+        self.f, self.records = f, records
+        self._sums_bytes = SUMS_BYTES * records.halves
+        self._sums = f.stack(2 * self._sums_bytes)
+        self._start = f.stack(ROW_BYTES)
+        f.store(f.const(INTS, START_BITS), self._start, align=64)
+        self._parity = f.variable(f.const(I64, 0))
+        row_bytes = BLOCK // records.halves
+        left, right = TileShape(TILE_ROWS, row_bytes), TileShape(row_bytes // 4, ROW_BYTES)
+        configure(f, [*[TileShape(TILE_ROWS, ROW_BYTES)] * 4, left, left, right, right])
+
+    def fill(self, take: Callable[[], tuple[Value, Value]]) -> None:
+        """What precedes the first turn. take: the next (block of the LHS, record) to load."""
+        self._parity.set(self.f.const(I64, 0))
+        self._load(0, *take())
+        self._multiply(0)
+        self._load(1, *take())
+        self._store(0)
+        self._multiply(1)
+        self._load(0, *take())
+
+    def turn(self, to_load: tuple[Value, Value], block: Value, record: Value, acc: Sequence[Variable]) -> None:
+        """A block is scaled, the next one stored, the one after it multiplied, and that after it loaded."""
+        f, parity = self.f, self._parity.get()
+        for odd in range(2):
+            with f.when(f.compare("eq", parity, odd)):
+                self._store(1 - odd)
+                self._multiply(odd)
+                self._load(1 - odd, *to_load)
+        self._scale(f.offset(self._sums, parity * self._sums_bytes), block, record, acc)
+        self._parity.set(f.const(I64, 1) - parity)
+
+    def _load(self, parity: int, block: Value, record: Value) -> None:
+        f, row_bytes = self.f, BLOCK // self.records.halves
+        quants = f.offset(block, LHS.quants_offset)
+        for half, total in enumerate(self._totals(parity)):
+            load_tile(f, total, self._start, 0)
+            load_tile(f, LEFT[half], f.offset(quants, half * row_bytes), BLOCK)
+            load_tile(f, RIGHT[half], f.offset(record, half * row_bytes // 4 * ROW_BYTES), ROW_BYTES)
+
+    def _multiply(self, parity: int) -> None:
+        for half, total in enumerate(self._totals(parity)):
+            add_byte_products(self.f, total, LEFT[half], RIGHT[half])
+
+    def _store(self, parity: int) -> None:
+        for half, total in enumerate(self._totals(parity)):
+            store_tile(self.f, total, self.f.offset(self._sums, parity * self._sums_bytes + half * SUMS_BYTES))
+
+    def _scale(self, sums: Value, block: Value, record: Value, acc: Sequence[Variable]) -> None:
+        """The float steps, row by row."""
+        f, start = self.f, self.f.const(FLOATS, START)
+        for r, variable in enumerate(acc):
+            at = [half * SUMS_BYTES + r * ROW_BYTES for half in range(self.records.halves)]
+            of_row = [f.load(FLOATS, sums, offset, align=64) - start for offset in at]
+            variable.set(self.records.scaled(f, of_row, RowScalars(f, block, r), record, variable.get()))
+
+    def _totals(self, parity: int) -> list[int]:
+        return [2 * parity + half for half in range(self.records.halves)]
