@@ -261,7 +261,7 @@ class Function:
     # -- control flow
 
     @contextmanager
-    def loop(self, start: Operand, stop: Value, step: int = 1) -> Iterator[Value]:
+    def loop(self, start: Operand, stop: Value, step: Operand = 1) -> Iterator[Value]:
         """for index in range(start, stop, step): the body may run no times."""
         index = self.variable(self.const(I64, start) if isinstance(start, int) else start)
         head, body, done = self._fresh("head"), self._fresh("body"), self._fresh("done")

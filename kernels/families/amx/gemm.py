@@ -1,15 +1,14 @@
 """The GEMM of tile registers: integer sums by tiles, the float steps by vectors. Knows no weight format.
 
     for each panel, for each stretch of K:
-      scratch = records: a block's operands as signed bytes, scales and minima as f32      9 to 13 KB
+      scratch = records: a block's operands as signed bytes, scales and minima as f32      in L1
       for each 16 rows: accumulators in 16 vector registers
         for each block of 32 along K:
           sums = LHS tile x operand tile               int32[16 rows, 16 columns], through an L1 buffer
           acc  = the records' float steps, row by row
 
 Tiles and vectors meet in memory only: while a block is scaled, the three after it are on their way, be they the next
-rows'. Between stretches the accumulators rest in dst, in f32 as they are: the bits are those of
-the other rungs.
+rows'. Between stretches the accumulators rest in dst, in f32 as they are: the bits are those of the other rungs.
 """
 
 from __future__ import annotations
@@ -23,7 +22,9 @@ from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.tiles import TILE_ROWS, release
 from kernels.naming import MatmulName
 
-STRETCH = 16  # blocks: whole super-blocks
+STRETCH = 32  # blocks: whole super-blocks, 18 to 26 KB of records
+SHORT_STRETCH = 16  # for few rows and many blocks: weights, records and the LHS are in L1 together
+FEW_ROWS, MANY_BLOCKS = 64, 24
 HEIGHTS = (4, 8, TILE_ROWS)  # rows that are scaled; a tile's other rows cost nothing more
 
 
@@ -55,6 +56,8 @@ class _Emission:
         self.num_blocks = f["k"] >> 5
         self.rhs_panel_bytes = self.records.panel_bytes(self.num_blocks)
         self.lhs_panel_bytes = self.num_blocks * LHS.block_bytes
+        is_short = f.both(f.compare("slt", f["m"], FEW_ROWS), f.compare("sgt", self.num_blocks, MANY_BLOCKS))
+        self.stretch = f.select(is_short, f.const(I64, SHORT_STRETCH), f.const(I64, STRETCH))
         self.scratch = f.stack(STRETCH * self.records.record_bytes)
 
     def text(self) -> str:
@@ -71,7 +74,7 @@ class _Emission:
         pipeline = Pipeline(f, self.records)
         with f.loop(0, f["n"], COLUMNS) as n0:
             panel = f.offset(f["rhs"], f.divide_exactly(n0, COLUMNS) * self.rhs_panel_bytes)
-            with f.loop(0, self.num_blocks, STRETCH) as start:
+            with f.loop(0, self.num_blocks, self.stretch) as start:
                 stretch = _Stretch(self, panel, start)
                 ahead = _Ahead(stretch)
                 pipeline.fill(ahead.take)
@@ -128,7 +131,7 @@ class _Stretch:
     def __init__(self, emission: _Emission, panel: Value, start: Value) -> None:
         self.emission, self.start = emission, start
         f = emission.f
-        self.count = f.call("llvm.smin.i64", I64, emission.num_blocks - start, f.const(I64, STRETCH))
+        self.count = f.call("llvm.smin.i64", I64, emission.num_blocks - start, emission.stretch)
         with f.loop(0, self.count) as index:
             self._unpack(panel, index)
 
