@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernels.families.amx.pipeline import COLUMNS, FLOATS, INTS, LHS, Pipeline, Records
-from kernels.jit.ir import F32, I32, I64, PTR, VOID, Function, Value
+from kernels.families.amx.pipeline import COLUMNS, FLOATS, LHS, Pipeline, Records
+from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
+from kernels.jit.masked import first_lanes, load_lanes, store_lanes
 from kernels.jit.tiles import TILE_ROWS, release
 from kernels.naming import MatmulName
 
@@ -96,11 +97,11 @@ class _Emission:
         f = self.f
         lhs = stretch.lhs(m0)
         outs = self._row_addresses(m0, n0, height)
-        lanes = self._lanes(f["n"] - n0)
+        lanes = first_lanes(f, f["n"] - n0)
         acc = [f.variable(f.zero(FLOATS)) for _ in outs]
         with f.when(f.compare("ne", stretch.start, 0)):
             for variable, out in zip(acc, outs, strict=True):
-                variable.set(_masked_load(f, out, lanes))
+                variable.set(load_lanes(f, out, lanes))
         with f.loop(0, stretch.count) as index:
             block = f.offset(lhs, index * LHS.block_bytes)
             pipeline.turn(ahead.take(), block, stretch.record(index), acc)
@@ -109,7 +110,7 @@ class _Emission:
         hi = f.select(is_last, f["hi"], f.const(F32, float("inf")))
         # From the last row up: rows that are not there share the address of the last one, which is then written last.
         for variable, out in reversed(list(zip(acc, outs, strict=True))):
-            _masked_store(f, f.clamp(variable.get(), lo, hi), out, lanes)
+            store_lanes(f, f.clamp(variable.get(), lo, hi), out, lanes)
 
     def _row_addresses(self, m0: Value, n0: Value, height: int) -> list[Value]:
         f = self.f
@@ -117,12 +118,6 @@ class _Emission:
         rows = [f.call("llvm.smin.i64", I64, m0 + r, last) for r in range(height)]
         first = f.offset(f["dst"], n0 << 2)
         return [f.offset(first, row * f["dst_stride"]) for row in rows]
-
-    def _lanes(self, left: Value) -> Value:
-        """i1[16]: columns that are there."""
-        f = self.f
-        indices = Value(f, INTS, "<" + ", ".join(f"i32 {lane}" for lane in range(COLUMNS)) + ">")
-        return f.compare("slt", indices, f.splat(f.cast("trunc", left, I32), INTS))
 
 
 class _Stretch:
@@ -181,11 +176,3 @@ class _Ahead:
         self._lhs.set(self._rows.get())
         self._record.set(stretch.record(f.const(I64, 0)))
         self._left.set(stretch.count)
-
-
-def _masked_load(f: Function, pointer: Value, lanes: Value) -> Value:
-    return f.call("llvm.masked.load.v16f32.p0", FLOATS, pointer, f.const(I32, 4), lanes, f.zero(FLOATS))
-
-
-def _masked_store(f: Function, value: Value, pointer: Value, lanes: Value) -> None:
-    f.call("llvm.masked.store.v16f32.p0", VOID, value, pointer, f.const(I32, 4), lanes)
