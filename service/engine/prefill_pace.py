@@ -60,11 +60,12 @@ class PrefillPace:
             return None
         if self._num_since >= STEPS_BETWEEN:
             return 0
+        tile_s = self._token_s * TILE_TOKENS
         if self._target_s is not None:
-            added_s = self._target_s - alone_s
+            num_tiles = int(MARGIN * (self._target_s - alone_s) / tile_s)  # whole tiles within the target, no more
         else:
-            added_s = alone_s * max(1.0, CROWD * num_waiting / num_streams)
-        return TILE_TOKENS * max(1, round(MARGIN * added_s / self._token_s / TILE_TOKENS))
+            num_tiles = round(MARGIN * alone_s * max(1.0, CROWD * num_waiting / num_streams) / tile_s)
+        return TILE_TOKENS * max(1, num_tiles)
 
     def _alone_s(self, num_streams: int) -> float | None:
         """Of a step without prompts. None: there was none yet."""

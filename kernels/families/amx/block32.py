@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.pipeline import COLUMNS, FLOATS, RowScalars
+from kernels.families.amx.pipeline import COLUMNS, RowScalars
 from kernels.families.block32.rhs import Rhs32
 from kernels.jit.ir import F16, F32, I8, Function, Value, vector
+from kernels.jit.masked import FLOATS
 from kernels.jit.tiles import ROW_BYTES
 
 OPERANDS = 8

@@ -16,6 +16,7 @@ thread of the core left the former none to rename to.
 
 from __future__ import annotations
 
+from kernels.families.amx.pipeline import COLUMNS, TILE_BYTES
 from kernels.families.rowwise.lanes import RowEmission
 from kernels.families.rowwise.tile_lhs import BIASES, DEPTH, DEPTH_BYTES
 from kernels.jit.ir import F32, I8, I32, I64, Function, Value, vector
@@ -32,9 +33,7 @@ from kernels.jit.tiles import (
     store_tile,
 )
 
-COLUMNS = 16
 PANELS = 2
-TILE_BYTES = TILE_ROWS * ROW_BYTES
 SUMS, LEFT, RIGHT = (0, 1), 2, 3
 PAIR_BYTES = PANELS * TILE_BYTES  # sums of 16 rows
 ROWS_AT_ONCE = 512

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernels.families.amx.pipeline import COLUMNS, FLOATS, LHS, Pipeline, Records
+from kernels.families.amx.pipeline import COLUMNS, LHS, Pipeline, Records
 from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
-from kernels.jit.masked import first_lanes, load_lanes, store_lanes
+from kernels.jit.masked import FLOATS, first_lanes, load_lanes, store_lanes
 from kernels.jit.tiles import TILE_ROWS, release
 from kernels.naming import MatmulName
 

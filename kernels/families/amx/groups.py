@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.channels import COLUMNS, PANELS, TILE_BYTES
+from kernels.families.amx.channels import PANELS
+from kernels.families.amx.pipeline import COLUMNS, TILE_BYTES
 from kernels.families.rowwise.lanes import RowEmission
 from kernels.families.rowwise.tile_lhs import DEPTH
 from kernels.jit.ir import F32, I32, I64, Function, Value, Variable

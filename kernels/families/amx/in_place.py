@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from kernels.families.amx.pipeline import COLUMNS, FLOATS, LHS, Pipeline, Records
+from kernels.families.amx.pipeline import COLUMNS, LHS, Pipeline, Records
 from kernels.jit.ir import I8, I64, PTR, Function, vector
 from kernels.jit.ir_types import AS_WRITTEN
+from kernels.jit.masked import FLOATS
 from kernels.jit.tiles import TILE_ROWS, release
 from kernels.quant.blocks import BLOCK
 

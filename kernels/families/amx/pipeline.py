@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kernels.families.block32.lhs import Qsi8d32
-from kernels.jit.ir import F32, I32, I64, Function, Value, Variable, vector
+from kernels.families.block32.lhs import TILE_LAYOUT
+from kernels.jit.ir import I64, Function, Value, Variable, vector
+from kernels.jit.masked import FLOATS, INTS
 from kernels.jit.tiles import (
     ROW_BYTES,
     TILE_ROWS,
@@ -27,9 +28,8 @@ from kernels.jit.tiles import (
 from kernels.quant.blocks import BLOCK
 
 COLUMNS = 16
-LHS = Qsi8d32(TILE_ROWS, BLOCK)
-FLOATS, INTS = vector(COLUMNS, F32), vector(COLUMNS, I32)
-SUMS_BYTES = TILE_ROWS * ROW_BYTES
+LHS = TILE_LAYOUT
+TILE_BYTES = TILE_ROWS * ROW_BYTES
 START, START_BITS = 1.5 * 2.0**23, 0x4B400000
 LEFT, RIGHT = (4, 5), (6, 7)  # tiles, by half of a block; those below hold sums, by parity of the block and half
 
@@ -79,7 +79,7 @@ class Pipeline:
     def __init__(self, f: Function, records: Records) -> None:
         self.f, self.records = f, records
         self._is_whole = records.halves == 1
-        self._sums_bytes = SUMS_BYTES * records.halves
+        self._sums_bytes = TILE_BYTES * records.halves
         self._sums = f.stack(2 * self._sums_bytes)
         self._start = f.stack(ROW_BYTES)
         f.store(f.const(INTS, START_BITS), self._start, align=64)
@@ -126,13 +126,13 @@ class Pipeline:
 
     def _store(self, parity: int) -> None:
         for half, total in enumerate(self._totals(parity)):
-            store_tile(self.f, total, self.f.offset(self._sums, parity * self._sums_bytes + half * SUMS_BYTES))
+            store_tile(self.f, total, self.f.offset(self._sums, parity * self._sums_bytes + half * TILE_BYTES))
 
     def _scale(self, sums: Value, block: Value, record: Value, acc: Sequence[Variable]) -> None:
         """The float steps, row by row."""
         f, start = self.f, self.f.const(FLOATS, START)
         for r, variable in enumerate(acc):
-            at = [half * SUMS_BYTES + r * ROW_BYTES for half in range(self.records.halves)]
+            at = [half * TILE_BYTES + r * ROW_BYTES for half in range(self.records.halves)]
             if self._is_whole:
                 of_row = [f.load(FLOATS, sums, offset, align=64) - start for offset in at]
             else:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.pipeline import COLUMNS, FLOATS, RowScalars
+from kernels.families.amx.pipeline import COLUMNS, RowScalars
 from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.tile import DSUM, SUMS, D
@@ -15,6 +15,7 @@ from kernels.families.planes.unpack import unpack
 from kernels.families.planes.verbs import SUB16, halves_of_pairs
 from kernels.families.planes.x86 import PlaneVnni
 from kernels.jit.ir import F32, I32, Function, Value, vector
+from kernels.jit.masked import FLOATS
 from kernels.jit.tiles import ROW_BYTES
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.channels import COLUMNS, PANELS, ChannelEmission
+from kernels.families.amx.channels import PANELS, ChannelEmission
 from kernels.families.amx.groups import GroupEmission
+from kernels.families.amx.pipeline import COLUMNS
 from kernels.families.block32.x86 import Avx512Vnni
 from kernels.families.rowwise.lanes import RowEmission, RowTile
 from kernels.families.rowwise.names import pack_variant, row_name

@@ -6,8 +6,9 @@ it. A scale a group: a group of 16 rows and a panel, its float step included.
 
 from __future__ import annotations
 
-from kernels.families.amx.channels import PANELS, SUMS, TILE_BYTES, emit_products, emit_tile_shapes
+from kernels.families.amx.channels import PANELS, SUMS, emit_products, emit_tile_shapes
 from kernels.families.amx.groups import BUFFERS, GroupStep
+from kernels.families.amx.pipeline import TILE_BYTES
 from kernels.families.rowwise.rhs import RowRhs
 from kernels.families.rowwise.tile_lhs import DEPTH
 from kernels.jit.ir import I8, I64, PTR, Function, Value, vector

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
+from kernels.jit.vector_math import maximum
 from kernels.quant.blocks import BLOCK
 
 ROWS = 16
@@ -24,8 +25,8 @@ EVEN, ODD = range(0, 2 * ROWS, 2), range(1, 2 * ROWS, 2)
 def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value, least: float) -> None:
     """The block of K that begins `offset` bytes into each of 16 rows. least: what stays below is packed as zeros."""
     halves = [[f.load(FLOATS, f.offset(row, offset), part, align=4) for part in (0, 4 * ROWS)] for row in sources]
-    magnitudes = [_greatest(f, *(f.call("llvm.fabs.v16f32", FLOATS, half) for half in row)) for row in halves]
-    amax = _fold(f, magnitudes, lambda low, high: _greatest(f, low, high))
+    magnitudes = [maximum(f, *(f.call("llvm.fabs.v16f32", FLOATS, half) for half in row)) for row in halves]
+    amax = _fold(f, magnitudes, lambda low, high: maximum(f, low, high))
     live, most, zero = f.compare("oge", amax, f.const(FLOATS, least)), f.const(FLOATS, 127), f.zero(FLOATS)
     d = f.select(live, f.divide(amax, most), zero)
     inverse = f.select(live, f.divide(most, amax), zero)
@@ -52,10 +53,6 @@ def _words(f: Function, halves: Sequence[Value], inverse: Value) -> Value:
     """A row's 32 elements as int16, in the order of packs."""
     first, last = (f.cast("fptosi", f.call("llvm.rint.v16f32", FLOATS, half * inverse), INTS) for half in halves)
     return f.call("llvm.x86.avx512.packssdw.512", vector(BLOCK, I16), first, last)
-
-
-def _greatest(f: Function, left: Value, right: Value) -> Value:
-    return f.select(f.compare("ogt", left, right), left, right)
 
 
 def _fold(f: Function, parts: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:

@@ -53,8 +53,9 @@ def test_a_crowd_gets_more() -> None:
 
 def test_a_target_is_kept_whoever_waits() -> None:
     for num_waiting in (1, 30):
-        tokens = run(after_decoding(8, target_s=0.05), 8, num_waiting)
-        assert 0.9 * MARGIN * 0.05 - TOKEN_S <= step_s(8, tokens) <= 0.05
+        for target_s in (0.0195, 0.05):  # of which prompts may have less than two tiles, and many
+            tokens = run(after_decoding(8, target_s=target_s), 8, num_waiting)
+            assert 0.9 * MARGIN * target_s - TOKEN_S <= step_s(8, tokens) <= target_s
 
 
 def test_streams_are_measured_alone_now_and_then() -> None:
