@@ -65,7 +65,7 @@ def strings(metadata: Mapping[str, Any], key: str, default: T | _Required = REQU
     if key not in metadata:
         return _absent(key, default)
     value = metadata[key]
-    if type(value) is not list or not all(type(element) is str for element in value):
+    if type(value) is not list or not set(map(type, value)) <= {str}:
         _wrong(key, value, "an array of strings")
     return value
 
@@ -74,7 +74,7 @@ def integers(metadata: Mapping[str, Any], key: str, default: T | _Required = REQ
     if key not in metadata:
         return _absent(key, default)
     value = metadata[key]
-    if type(value) is not list or not all(type(element) is int for element in value):
+    if type(value) is not list or not set(map(type, value)) <= {int}:
         _wrong(key, value, "an array of whole numbers")
     return value
 
@@ -83,7 +83,7 @@ def numbers(metadata: Mapping[str, Any], key: str, default: T | _Required = REQU
     if key not in metadata:
         return _absent(key, default)
     value = metadata[key]
-    if type(value) is not list or not all(type(element) is float for element in value):
+    if type(value) is not list or not set(map(type, value)) <= {float}:
         _wrong(key, value, "an array of numbers")
     return value
 

@@ -10,8 +10,8 @@ class Literals:
     def __init__(self, ids: Mapping[str, int]) -> None:
         self._ids = ids
         lengths: dict[str, set[int]] = {}
-        for text in ids:
-            lengths.setdefault(text[0], set()).add(len(text))
+        for first, size in {(text[0], len(text)) for text in ids}:
+            lengths.setdefault(first, set()).add(size)
         self._lengths = {first: sorted(sizes, reverse=True) for first, sizes in lengths.items()}
         self._starts = re.compile("|".join(map(re.escape, self._lengths))) if ids else None
 
