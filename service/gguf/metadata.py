@@ -1,10 +1,15 @@
 """The key-value part of a GGUF file: checked when it is scanned, decoded when it is read. Knows no key's meaning."""
 
+import contextlib
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from mmap import mmap
-from struct import Struct, calcsize, unpack_from
+from struct import calcsize, unpack_from
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from service.errors import ModelFileError
 from service.gguf.cursor import Cursor, quoted
@@ -16,6 +21,7 @@ MAX_KEY_BYTES = 65_535  # GGUF specification
 MAX_ARRAY_ELEMENTS = 1 << 24
 """64 times the largest vocabulary in use; bounds the time that a hostile file can cost."""
 
+LENGTH_BYTES = 8  # in front of a string
 MIN_PAIR_BYTES = 8 + 1 + 4 + 1  # key length | key | type | the shortest value
 
 Value: TypeAlias = Any
@@ -24,11 +30,15 @@ Value: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Where a value lies. `count` is None for a scalar; `offset` is that of the first element."""
+    """Where a value lies. `count` is None for a scalar; `offset` is that of the first element.
+
+    strings: offsets of the strings' lengths, and where the last string ends.
+    """
 
     type: ValueType
     offset: int
     count: int | None
+    strings: "array[int] | None" = None
 
 
 class Metadata(Mapping[str, Value]):
@@ -63,10 +73,11 @@ class Metadata(Mapping[str, Value]):
     def _decode(self, key: str, field: Field) -> Value:
         count = 1 if field.count is None else field.count
         values: list[Any]
-        if field.type.code is None:
-            values = self._strings(key, field.offset, count)
-        else:
+        if field.type.code is not None:
             values = list(unpack_from(f"<{count}{field.type.code[1]}", self._buffer, field.offset))
+        else:
+            assert field.strings is not None
+            values = self._strings(key, field.strings)
         if field.type is ValueType.BOOL:
             values = self._booleans(key, values)
         return values[0] if field.count is None else values
@@ -78,16 +89,22 @@ class Metadata(Mapping[str, Value]):
             )
         return [value == 1 for value in values]
 
-    def _strings(self, key: str, offset: int, count: int) -> list[str]:
-        buffer, length_at = self._buffer, Struct("<Q").unpack_from
+    def _strings(self, key: str, offsets: "array[int]") -> list[str]:
+        """All at once, unless they hold zeros: their lengths become zeros, at which the decoded whole is split."""
+        count = len(offsets) - 1
+        start, end = offsets[0], offsets[-1]
+        raw = np.frombuffer(self._buffer, np.uint8, end - start, start).copy()
+        raw[(np.frombuffer(offsets, np.int64)[:-1, None] - start + np.arange(LENGTH_BYTES)).ravel()] = 0
+        if np.count_nonzero(raw) + LENGTH_BYTES * count == raw.size:
+            with contextlib.suppress(UnicodeDecodeError):
+                return raw.tobytes().decode().split("\0" * LENGTH_BYTES)[1:]
+        return self._strings_one_by_one(key, offsets)
+
+    def _strings_one_by_one(self, key: str, offsets: "array[int]") -> list[str]:
         strings: list[str] = []
-        add = strings.append
-        position = offset
         try:
-            for _ in range(count):
-                start = position + 8
-                position = start + length_at(buffer, position)[0]  # in bounds: the scan has been here
-                add(buffer[start:position].decode())
+            for start, end in pairwise(offsets):
+                strings.append(self._buffer[start + LENGTH_BYTES : end].decode())
         except UnicodeDecodeError as error:
             raise ModelFileError(
                 f"{self._source}: key {quoted(key)}, string {len(strings)} is not UTF-8: "
@@ -130,8 +147,9 @@ def _scan_type(cursor: Cursor, what: str) -> ValueType:
 
 def _scan_elements(cursor: Cursor, what: str, value_type: ValueType, count: int | None) -> Field:
     num_elements = 1 if count is None else count
-    if value_type.code is None:
-        offset = cursor.skip_strings(num_elements, what)
-    else:
-        offset = cursor.skip(num_elements * calcsize(value_type.code), what)
-    return Field(value_type, offset, count)
+    if value_type.code is not None:
+        return Field(value_type, cursor.skip(num_elements * calcsize(value_type.code), what), count)
+    offset = cursor.position
+    offsets = cursor.skip_strings(num_elements, what)
+    offsets.append(cursor.position)
+    return Field(value_type, offset, count, offsets)

@@ -45,6 +45,15 @@ def test_an_array_of_every_type(tmp_path: Path) -> None:
     assert dict(metadata) == {key: [value] * 3 for key, (_, _, value) in SCALARS.items()} | {"none": []}
 
 
+@pytest.mark.parametrize(
+    "strings", [[], [""], ["", "", "a", ""], ["a\0b", "\0" * 9, "c"], ["\0"], ["\0" * 8, ""], ["é" * 300, "🧽", "\x01"]]
+)
+def test_arrays_of_strings(tmp_path: Path, strings: list[str]) -> None:
+    """Empty ones, and such as hold zeros, at which arrays without any are cut."""
+    file = GGUFBytes((pair("strings", 9, array(8, [text(each) for each in strings])),))
+    assert open_gguf(file.write(tmp_path / "a.gguf")).metadata["strings"] == strings
+
+
 def test_the_official_reader_agrees(tiny_gguf: Path) -> None:
     official = {
         key: field.contents() for key, field in gguf.GGUFReader(tiny_gguf).fields.items() if not key.startswith("GGUF.")
