@@ -1,9 +1,9 @@
 """The tile GEMM of weights with one scale a channel: int32 sums over all of K stay in tile registers.
 
     for each 256 rows, 32 or 256 columns, stretch of K whose weights an L1 holds, and pair of panels:
-      nibbles: scratch = the pair's weights as bytes
       for each 16 rows: 2 tiles of sums, 0 at first, in memory between stretches
-        for each 64 of K: a tile of rows, 2 of weights, 2 products; and two rows of the results that wait
+        for each 64 of K: a tile of rows, 2 of weights, 2 products; two rows of the results that wait;
+                          and beside the first 16 rows nibbles of later K as bytes, into a scratch
       the results of these 16 rows wait
 
 Rows that all stay in L2 meet a pair of panels at a time, to the end of K; where K is too long for that, those of a
@@ -47,6 +47,7 @@ SUMS, LEFT, RIGHT = (0, 1), 2, 3
 PAIR_BYTES = PANELS * TILE_BYTES  # sums of 16 rows
 ROWS_AT_ONCE = COLUMNS_AT_ONCE = 256
 STRETCH = 10  # x 64 of K: 20 KiB of weights
+UNPACKED = 2  # x 64 of K, before they are multiplied for the first time
 LONG_LHS = 1 << 20  # bytes of rows that do not stay in L2
 
 
@@ -89,6 +90,7 @@ class ChannelEmission:
         # nibbles: a stretch's weights as bytes; else those of an odd last block, which tiles see as 64 of K
         self.panel_scratch = TILE_BYTES * (STRETCH if self.is_nibble else 1)
         self.scratch = f.stack(PANELS * self.panel_scratch)
+        self.zeros = f.stack(self.rhs.turn_bytes)
         self.waiting = WaitingRows(lanes, PANELS)
         self.step_bytes = 2 * self.rhs.turn_bytes  # of a packed panel
         tiles = f.divide_up(self._least(f["m"], ROWS_AT_ONCE), TILE_ROWS)
@@ -109,7 +111,9 @@ class ChannelEmission:
     def emit(self) -> None:
         f = self.f
         emit_tile_shapes(f)
-        if not self.is_nibble:
+        if self.is_nibble:
+            self._clear(self.zeros, self.rhs.turn_bytes)
+        else:
             self._clear(self.scratch, PANELS * self.panel_scratch)
         with f.loop(0, f["m"], ROWS_AT_ONCE) as m1, f.loop(0, f["n"], self.columns_at_once) as n1:
             end = f.call("llvm.smin.i64", I64, f["n"], n1 + self.columns_at_once)
@@ -157,25 +161,26 @@ class ChannelEmission:
                 for at in range(0, rhs.turn_bytes, ROW_BYTES):
                     f.store(f.load(vector(ROW_BYTES, I8), block, at), self.scratch, p * self.panel_scratch + at, 64)
 
-    def _unpack(self, stretch: _Stretch) -> None:
-        """A stretch of nibbles, unsigned as they are; zeros behind an odd last block."""
-        f, rhs = self.f, self.rhs
-        blocks = f.call("llvm.smin.i64", I64, self.num_blocks - (stretch.start << 1), stretch.count << 1)
-        half = TILE_BYTES // 2
-        for p, panel in enumerate(self._panels(stretch)):
-            into = f.offset(self.scratch, p * self.panel_scratch)
-            first = f.offset(panel, stretch.start * self.step_bytes + rhs.header_bytes)
-            with f.loop(0, blocks) as index:
-                place = f.offset(into, index * half)
-                for g, weights in enumerate(self.lanes.column(f.offset(first, index * rhs.turn_bytes), 0)):
-                    f.store(weights, place, g * ROW_BYTES, align=64)
-            with f.when(f.compare("ne", blocks & 1, 0)):
-                self._clear(f.offset(into, blocks * half), half)
+    def _unpack(self, stretch: _Stretch, step: Value) -> None:
+        """Nibbles of 64 of K as bytes, unsigned as they are; zeros for a block that is not there."""
+        f, rhs, place = self.f, self.rhs, self.f.offset(self.scratch, step * TILE_BYTES)
+        first = stretch.start + step << 1
+        is_odd = f.compare("eq", first + 1, self.num_blocks)
+        for half in range(2):
+            at = (first + half) * rhs.turn_bytes + rhs.header_bytes
+            for p, panel in enumerate(self._panels(stretch)):
+                block = f.offset(panel, at)
+                if half:
+                    block = f.select(is_odd, self.zeros, block)
+                for g, weights in enumerate(self.lanes.column(block, 0)):
+                    into = p * self.panel_scratch + half * (TILE_BYTES // 2) + g * ROW_BYTES
+                    f.store(weights, place, into, align=64)
 
     def _pair(self, stretch: _Stretch) -> None:
         f = self.f
         if self.is_nibble:
-            self._unpack(stretch)
+            with f.loop(0, self._least(stretch.count, UNPACKED)) as step:
+                self._unpack(stretch, step)
         else:
             self._copy_odd_block(stretch)
         rows = self._least(f["m"] - stretch.m1, ROWS_AT_ONCE)
@@ -194,7 +199,8 @@ class ChannelEmission:
         row = stretch.m1 + m0
         lhs = f.offset(f["lhs"], f.divide_exactly(row, TILE_ROWS) * self.lanes.lhs_panel_bytes)
         out = f.offset(f["dst"], row * f["dst_stride"] + (stretch.n0 << 2))
-        self._steps(stretch, lhs, out)
+        to_unpack = f.select(f.compare("eq", m0, 0), stretch.count, f.const(I64, 0))
+        self._steps(stretch, lhs, out, to_unpack)
         self.waiting.finish()
         for p, tile in enumerate(SUMS):
             store_tile(f, tile, f.offset(sums, p * TILE_BYTES))
@@ -202,7 +208,7 @@ class ChannelEmission:
             height = self._least(rows - m0, TILE_ROWS)
             self.waiting.set(height, lhs, sums, out, self._panels(stretch), f["n"] - stretch.n0)
 
-    def _steps(self, stretch: _Stretch, lhs: Value, out: Value) -> None:
+    def _steps(self, stretch: _Stretch, lhs: Value, out: Value, to_unpack: Value) -> None:
         """All of the stretch. Rows wait only where results are made, so dst's lines are asked for where they do."""
         f = self.f
         first = f.offset(lhs, self.lanes.lhs.header_bytes)
@@ -216,24 +222,28 @@ class ChannelEmission:
             right.set(f.offset(stretch.first, stretch.start * TILE_BYTES + self.rhs.header_bytes))
             second = stretch.second
 
-        def step() -> None:
+        def emit_step(index: Value) -> None:
             emit_products(f, left.get(), [right.get(), f.offset(right.get(), second)])
             left.set(f.offset(left.get(), DEPTH_BYTES))
             right.set(f.offset(right.get(), TILE_BYTES))
             self.weights_ahead.step()
             self.rows_ahead.step()
+            if self.is_nibble:
+                soon = index + UNPACKED
+                with f.when(f.compare("slt", soon, to_unpack)):
+                    self._unpack(stretch, soon)
 
         beside = f.call("llvm.smin.i64", I64, self.waiting.pairs, stretch.whole)
         lines = f.variable(out)
-        with f.loop(0, beside):
-            step()
+        with f.loop(0, beside) as index:
+            emit_step(index)
             for _ in range(2):
                 for line in range(0, 4 * WIDTH, CACHE_LINE):
                     f.prefetch(lines.get(), line, locality=2)
                 lines.set(f.offset(lines.get(), f["dst_stride"]))
             self.waiting.pair()
-        with f.loop(beside, stretch.whole):
-            step()
+        with f.loop(beside, stretch.whole) as index:
+            emit_step(index)
         if not self.is_nibble:
             with f.when(f.compare("ne", stretch.whole, stretch.count)):
                 emit_products(f, left.get(), [f.offset(self.scratch, p * self.panel_scratch) for p in range(PANELS)])
