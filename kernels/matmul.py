@@ -122,7 +122,8 @@ class MatmulOp:
         library.load([(str(variant.name), variant.emit) for variant in (gemm, gemv)])
         row_step = _least_multiple(gemm.name.m_step, gemm.lhs.mr)
         row_bytes = gemm.lhs.panel_bytes(self.k) // gemm.lhs.mr
-        chunk_bytes = second_level_bytes() // LHS_SHARE_OF_L2
+        rows_in_cache = second_level_bytes() // LHS_SHARE_OF_L2 // row_bytes
+        least_rows = max(MIN_CHUNK_ROWS, gemm.least_rows)
         args: dict[str, int | float | Buffer] = {
             "lhs": self.lhs,
             "rhs": int(self.rhs.ctypes.data),
@@ -137,7 +138,7 @@ class MatmulOp:
             "lhs_panel_bytes": gemm.lhs.panel_bytes(self.k),
             "nr": gemm.rhs.nr,
             "rhs_panel_bytes": gemm.rhs.panel_bytes(self.k),
-            "row_chunk": max(-(-MIN_CHUNK_ROWS // row_step), chunk_bytes // row_bytes // row_step) * row_step,
+            "row_chunk": max(-(-least_rows // row_step), rows_in_cache // row_step) * row_step,
             "column_chunk": _column_chunk(self.n, num_threads, gemm),
             "gemv_chunk": _column_chunk(self.n, num_threads, gemv),
         }

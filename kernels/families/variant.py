@@ -67,7 +67,10 @@ class PackVariant:
 
 @dataclass(frozen=True, slots=True)
 class MatmulVariant:
-    """A matmul micro-kernel. `is_gemv`: made for m = 1."""
+    """A matmul micro-kernel. `is_gemv`: made for m = 1.
+
+    least_rows: of a portion, even if their LHS does not stay in L2: the micro-kernel divides K itself.
+    """
 
     name: MatmulName
     rung: Rung
@@ -75,6 +78,7 @@ class MatmulVariant:
     rhs: PackedRhs
     lhs_pack: PackVariant
     emit: Callable[[], str]
+    least_rows: int = 0
 
     @property
     def is_gemv(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.families.amx.channels import PANELS, ChannelEmission
+from kernels.families.amx.channels import PANELS, ROWS_AT_ONCE, ChannelEmission
 from kernels.families.amx.groups import GroupEmission
 from kernels.families.amx.pipeline import COLUMNS
 from kernels.families.block32.x86 import Avx512Vnni
@@ -48,4 +48,5 @@ def row_tile_variant(rhs: RowRhs) -> MatmulVariant:
     name = row_name(lhs, rhs, TILE_ROWS, PANELS * COLUMNS, "amx", "int8")
     few = RowTile(name, lhs, rhs, FEW_ROWS, 1, Avx512Vnni(), AMX_INT8.attributes, prefetch_bytes=PREFETCH_BYTES)
     gemm = RowTileGemm(few, FEW_ROWS)
-    return MatmulVariant(name, AMX_INT8, lhs, rhs, pack_variant(lhs, AVX512_VNNI), gemm.emit)
+    least_rows = 0 if rhs.code.group else ROWS_AT_ONCE
+    return MatmulVariant(name, AMX_INT8, lhs, rhs, pack_variant(lhs, AVX512_VNNI), gemm.emit, least_rows)

@@ -66,9 +66,11 @@ def test_zero_rows_give_zeros(family: Family) -> None:
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize(("m", "n", "k"), [(9, 32, 896), (27, 70, 1664), (47, 33, 2304), (530, 40, 1568)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(9, 32, 896), (27, 70, 1664), (47, 33, 2304), (530, 40, 1568), (272, 300, 4128)]
+)
 def test_stretches_of_k_and_rows_that_are_left(family: Family, m: int, n: int, k: int) -> None:
-    """The bits of the scalar rung, where sums rest between stretches and tiles of every height are needed."""
+    """The bits of the scalar rung, where sums rest between stretches, tiles have every height and rows leave L2."""
     k = -(-k // family.k_step) * family.k_step
     raw = random_weights(family.source, n, k, seed=m)
     x = np.random.default_rng(k).standard_normal((m, k)).astype(np.float32)
