@@ -10,7 +10,7 @@ import pytest
 from kernels.checksum import Checksum
 from service.packed.file import Bytes, fill_in_memory, map_checked, read_header, write
 from service.packed.header import PAYLOAD_OFFSET, SEGMENT_BYTES, DamagedFile, encode
-from tests.service.packed.payload import NUM_BYTES, PAYLOAD, digest, fill, header
+from tests.service.packed.payload import NUM_BYTES, NUM_SEGMENTS, PAYLOAD, digest, fill, header
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,20 @@ def test_any_bit_of_the_weights_counts(good: Path, checksum: Checksum) -> None:
             map_checked(good, checksum, num_threads=2)
         flipped(good, 8 * PAYLOAD_OFFSET + int(bit))
     map_checked(good, checksum, num_threads=2)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 16])
+def test_the_first_damaged_segment_is_named(
+    good: Path, checksum: Checksum, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever batch a thread finds it in, and whatever comes after it."""
+    monkeypatch.setattr("service.packed.file.CHECK_BATCH", batch)
+    map_checked(good, checksum, num_threads=2)
+    for segment in reversed(range(NUM_SEGMENTS)):
+        first = PAYLOAD_OFFSET + segment * SEGMENT_BYTES
+        flipped(good, 8 * first)
+        with pytest.raises(DamagedFile, match=f"bytes {first} to"):
+            map_checked(good, checksum, num_threads=2)
 
 
 def test_segments_that_changed_places_are_found(good: Path, checksum: Checksum) -> None:
