@@ -136,6 +136,8 @@ class GroupEmission:
         out = f.offset(f["dst"], m0 * f["dst_stride"] + (n0 << 2))
         rows = [f.call("llvm.smin.i64", I64, f.const(I64, r), last_row) for r in range(height)]
         outs = [f.offset(out, row * f["dst_stride"]) for row in rows]
+        for place in outs:
+            f.prefetch(place, locality=2)
         mask = first_lanes(f, f["n"] - n0)
         acc = [f.variable(f.zero(FLOATS)) for _ in outs]
         with f.when(f.compare("ne", start, 0)):
