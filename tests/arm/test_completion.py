@@ -4,6 +4,7 @@ The rung must be the one that the core is listed with, and no rung may change a 
 log probability, is what the scalar one says.
 """
 
+import json
 import os
 import platform
 from collections.abc import Callable
@@ -61,12 +62,19 @@ async def test_the_best_rung_says_what_the_scalar_one_says(tiny_gguf_of: Callabl
 
 
 async def test_a_chat_is_streamed(tiny_gguf: Path) -> None:
+    """The role, the text in one piece or many (a tiny model may be done before the first is sent), why it ended."""
+    body = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 8}
     async with completing(tiny_gguf, threads=2) as service:
-        body = {"messages": [{"role": "user", "content": "Hello"}], "temperature": 0, "max_tokens": 8, "stream": True}
-        response = await service.client.post("/v1/chat/completions", json=body)
-    assert response.status_code == 200
-    assert response.text.endswith("data: [DONE]\n\n")
-    assert response.text.count('"delta"') >= 3
+        whole = await service.client.post("/v1/chat/completions", json=body)
+        streamed = await service.client.post("/v1/chat/completions", json={**body, "stream": True})
+    assert streamed.status_code == 200
+    *events, done = [line.removeprefix("data: ") for line in streamed.text.split("\n\n") if line]
+    assert done == "[DONE]"
+    pieces = [json.loads(event)["choices"][0] for event in events]
+    (expected,) = whole.json()["choices"]
+    assert pieces[0]["delta"]["role"] == "assistant"
+    assert "".join(piece["delta"].get("content") or "" for piece in pieces) == expected["message"]["content"]
+    assert pieces[-1]["finish_reason"] == expected["finish_reason"]
 
 
 def test_every_family_has_micro_kernels_for_this_core() -> None:
