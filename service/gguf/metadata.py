@@ -149,7 +149,5 @@ def _scan_elements(cursor: Cursor, what: str, value_type: ValueType, count: int 
     num_elements = 1 if count is None else count
     if value_type.code is not None:
         return Field(value_type, cursor.skip(num_elements * calcsize(value_type.code), what), count)
-    offset = cursor.position
-    offsets = cursor.skip_strings(num_elements, what)
-    offsets.append(cursor.position)
-    return Field(value_type, offset, count, offsets)
+    strings = cursor.skip_strings(num_elements, what)
+    return Field(value_type, strings[0], count, strings)

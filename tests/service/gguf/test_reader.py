@@ -166,7 +166,7 @@ def test_not_a_file(tmp_path: Path) -> None:
 
 
 def test_a_large_vocabulary_is_scanned_in_a_tight_loop(tmp_path: Path) -> None:
-    """Two arrays of 50,000 strings cost two calls a string, and no Python function."""
+    """Two arrays of 50,000 strings cost one call a string, and no Python function."""
     strings = b"".join(text(f"token{index}") for index in range(50_000))
     array = struct.pack("<IQ", 8, 50_000) + strings
     path = GGUFBytes((pair("tokens", 9, array), pair("merges", 9, array))).write(tmp_path / "large.gguf")
@@ -176,6 +176,6 @@ def test_a_large_vocabulary_is_scanned_in_a_tight_loop(tmp_path: Path) -> None:
         file = open_gguf(path)
     finally:
         sys.setprofile(None)
-    assert calls["c_call"] < 210_000, calls
+    assert calls["c_call"] < 110_000, calls
     assert calls["call"] < 1_000, calls
     assert file.metadata["merges"][49_999] == "token49999"
