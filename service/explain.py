@@ -90,15 +90,19 @@ class ExplainedOp:
     decode: Cost
 
 
+_Key = tuple[str, tuple[str, ...]]
+"""An op's name, the micro-kernels of its variants: a prefill's, a decode's, others that either may run instead."""
+
+
 def explain(
     program: Program, matrices: Iterable[tuple[int, Matrix]], stats: Sequence[KernelStats]
 ) -> tuple[ExplainedOp, ...]:
     """matrices: (address of the packed bytes, what was packed), of every matmul. Ops in the order of a step."""
     packed = dict(matrices)
-    counts: Counter[tuple[str, str, str]] = Counter()
-    packings: dict[tuple[str, str, str], Packing] = {}
-    for name, (prefill, decode), matrix in _ops(program, packed):
-        key = (name, prefill.kernel, decode.kernel)
+    counts: Counter[_Key] = Counter()
+    packings: dict[_Key, Packing] = {}
+    for name, slots, matrix in _ops(program, packed):
+        key = (name, tuple(slot.kernel for slot in slots))
         counts[key] += 1
         if matrix is not None:
             packings[key] = _add(packings.get(key), matrix)
@@ -109,12 +113,10 @@ def explain(
     )
 
 
-def _ops(
-    program: Program, packed: dict[int, Matrix]
-) -> Iterator[tuple[str, tuple[KernelSlot, KernelSlot], Matrix | None]]:
+def _ops(program: Program, packed: dict[int, Matrix]) -> Iterator[tuple[str, tuple[KernelSlot, ...], Matrix | None]]:
     for name, record in zip(program.op_names, program.records, strict=True):
         header = record[: OP_HEADER.itemsize].view(OP_HEADER)[0]
-        slots = program.slots[int(header["slots"][0])], program.slots[int(header["slots"][1])]
+        slots = tuple(program.slots[slot] for slot in header["slots"].tolist())
         is_matmul = int(header["run"]) == matmul_op.address
         yield name, slots, packed.get(int(record.view(MATMUL)[0]["rhs"])) if is_matmul else None
 
@@ -134,12 +136,10 @@ def _add(packing: Packing | None, matrix: Matrix) -> Packing:
     )
 
 
-def _costs(
-    phase: str, stats: Sequence[KernelStats], counts: Counter[tuple[str, str, str]], column: int
-) -> dict[tuple[str, str, str], Cost]:
-    """column: the micro-kernel that the phase runs of an op's two, unless it has one row, as logits in a prefill do."""
+def _costs(phase: str, stats: Sequence[KernelStats], counts: Counter[_Key], column: int) -> dict[_Key, Cost]:
+    """column: the micro-kernel that the phase runs of an op's, unless it has few rows, as logits in a prefill do."""
     counted = {(row.op, row.kernel): row for row in stats if row.phase == phase and row.calls}
-    used = {key: _used(key[0], (key[1 + column], key[2 - column]), counted) for key in counts}
+    used = {key: _used(key[0], (key[1][column], *key[1]), counted) for key in counts}
     of_kernel: Counter[tuple[str, str]] = Counter()
     for key, count in counts.items():
         of_kernel[key[0], used[key]] += count
@@ -151,8 +151,9 @@ def _costs(
     }
 
 
-def _used(op: str, kernels: tuple[str, str], counted: Mapping[tuple[str, str], KernelStats]) -> str:
-    return kernels[1] if (op, kernels[0]) not in counted and (op, kernels[1]) in counted else kernels[0]
+def _used(op: str, kernels: tuple[str, ...], counted: Mapping[tuple[str, str], KernelStats]) -> str:
+    """The first that was counted."""
+    return next((kernel for kernel in kernels if (op, kernel) in counted), kernels[0])
 
 
 def _cost(kernel: str, row: KernelStats | None, part: float, total_s: float) -> Cost:

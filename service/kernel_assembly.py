@@ -58,7 +58,7 @@ def _attention(text: str) -> EmittedKernel:
     for variant in ATTENTION_VARIANTS:
         if variant.isa.engine == name.engine:
             kv = kv_type_named(name.kv)
-            tile = variant.tile(name.head_dim, name.rows, name.window, name.soft_cap, kv)
+            tile = variant.tile(name.head_dim, name.rows, name.window, name.soft_cap, kv, name.is_wide)
             if tile.name == text:
                 return EmittedKernel(tile.name, variant.rung, tile.emit)
             raise UnknownName(f"{text!r} is no tile of {name.engine}; the nearest is {tile.name}")

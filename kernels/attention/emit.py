@@ -21,7 +21,8 @@ its group may, add p = 0 times a finite v, which changes no bit. Slots past the 
 and their scores replaced before use: what they hold does not matter.
 
 A group's scores prefetch the V of their block, its output the K of the next range: a decode reads the cache at the
-speed of memory (without it, at half).
+speed of memory (without it, at half). A wide tile makes the range floats first, once for all rows: on an AVX-512 that
+leaves one of seven vector instructions of its products out, and costs as much as three groups of rows gain.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from itertools import pairwise
 
 from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
+from kernels.attention.range_planes import RangePlanes
 from kernels.attention.sight import RANGE_TOKENS, Sight
 from kernels.attention.softmax import Softmax
-from kernels.jit.ir import I32, I64, PTR, Function, Value, Variable
+from kernels.jit.ir import I64, PTR, Function, Value, Variable
 from kernels.jit.vector_math import LOG2_E, SUM_LANES
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, GROUP, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, KVType
 
-RANGE_BLOCKS = RANGE_TOKENS // BLOCK_TOKENS
 PARTIAL_HEAD = 16  # f32 in front of o: m, l, padding to a cache line
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
 
@@ -50,7 +51,10 @@ def partial_bytes(head_dim: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """`rows` query rows by `vectors` vectors of tokens (scores) or of head_dim elements (output)."""
+    """`rows` query rows by `vectors` vectors of tokens (scores) or of head_dim elements (output).
+
+    is_wide: the range is made floats before, for many rows.
+    """
 
     name: str
     head_dim: int
@@ -60,6 +64,12 @@ class Tile:
     window: int | None = None
     soft_cap: float | None = None
     kv: KVType = F16_KV
+    is_wide: bool = False
+
+    @property
+    def operands(self) -> KVType:
+        """The type that the products read."""
+        return F32_KV if self.is_wide else self.kv
 
     @property
     def heights(self) -> tuple[int, ...]:
@@ -76,7 +86,7 @@ class Tile:
 
         Scales wait in registers too, one for a vector; two fit beside the sums.
         """
-        wide, held = 1, 1 if self.kv.has_scales else 0
+        wide, held = 1, 1 if self.operands.has_scales else 0
         while 2 * wide * self.isa.lanes <= columns:
             if 2 * wide * (rows + held) - 2 * held > self.isa.accumulators:
                 break
@@ -93,18 +103,16 @@ class Tile:
 class _Emission:
     def __init__(self, tile: Tile, f: Function) -> None:
         self.tile, self.f, self.isa, self.head_dim = tile, f, tile.isa, tile.head_dim
-        self.cached = CachedReads(f, tile.isa, tile.kv, tile.head_dim)
+        self.cached = CachedReads(f, tile.isa, tile.operands, tile.head_dim)
         self.softmax = Softmax(f, tile.isa)
         self.sight = Sight(f, tile.window)
         self.scores = f.stack(tile.rows * ROW_BYTES)
-        self.scales = self.cached.room_for_scales(RANGE_BLOCKS)
-        self.first_block = f["start"] >> 5
-        self.last_block = self.sight.position(f["num_rows"] - 1) >> 5
+        self.planes = RangePlanes(f, tile.isa, tile.kv, tile.head_dim, self.sight, tile.is_wide)
 
     def text(self) -> str:
         f, num_rows, rows = self.f, self.f["num_rows"], self.tile.rows
         whole, *fewer = self.tile.heights
-        self._widen_scales()
+        self.planes.emit_widening()
         rest = f.remainder(num_rows, whole)
         # Rows left over become one group that begins before them: its first rows get the same bits twice. Where there
         # are none before, they become one group for each bit of their number.
@@ -145,39 +153,20 @@ class _Emission:
         partial = f.offset(f["partials"], row * partial_bytes(self.head_dim))
         return f.offset(self.scores, index * ROW_BYTES), self.sight.seen(row), partial
 
-    def _key_and_value(self, index: Value) -> tuple[Value, Value]:
-        """K^T and V of the `index`th block of the sequence."""
-        f = self.f
-        block = f.cast("sext", f.load(I32, f["block_table"], index << 2, align=4), I64)
-        key = f.offset(f["kv"], block * f["block_stride"])
-        return key, f.offset(key, self.tile.kv.plane_bytes(self.head_dim))
-
-    def _later_key(self, block: Value) -> Value:
-        """K^T of the block a range later, or of the last one."""
-        later = self.f.call("llvm.smin.i64", I64, block + RANGE_BLOCKS, self.last_block)
-        return self._key_and_value(later)[0]
-
-    def _widen_scales(self) -> None:
-        f = self.f
-        if self.scales is not None:
-            with f.loop(0, (self.sight.visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
-                block = self.first_block + index
-                self.cached.widen_scales(self.scales, index, *self._key_and_value(block), self._later_key(block))
-
     # -- scores: lanes are tokens
 
     def _score(self, q: Value, tokens: Value, rows: int) -> None:
         f, lanes = self.f, self.isa.lanes
         vectors = self.tile.vectors(rows, BLOCK_TOKENS)
         with f.loop(0, (tokens + (BLOCK_TOKENS - 1)) >> 5) as index:
-            keys, values = self._key_and_value(self.first_block + index)
+            keys, values = self.planes.block(index)
             out = f.offset(self.scores, index * (4 * BLOCK_TOKENS))
             with f.loop(0, f.const(I64, BLOCK_TOKENS), vectors * lanes) as column:
                 acc = self._zeros(rows, vectors)
-                if self.scales is None:
+                if self.planes.scales is None:
                     self._score_depth(acc, q, keys, column, values, f.const(I64, 0), f.const(I64, self.head_dim), None)
                 else:
-                    scales = f.offset(self.scales.keys, index * self.cached.scale_plane_bytes)
+                    scales = f.offset(self.planes.scales.keys, index * self.cached.scale_plane_bytes)
                     with f.loop(0, f.const(I64, self.head_dim), GROUP) as first:
                         stop = f.call("llvm.smin.i64", I64, first + GROUP, f.const(I64, self.head_dim))
                         of_group = f.offset(f.offset(scales, first << 2), column << 2)  # 32 tokens a group
@@ -196,13 +185,13 @@ class _Emission:
         scales: Value | None,
     ) -> None:
         """acc[r, c] += q[r, k] K[k, c] for k in first..stop, a multiple of 16."""
-        f, lanes, size = self.f, self.isa.lanes, self.tile.kv.element_bytes
+        f, lanes, size = self.f, self.isa.lanes, self.tile.operands.element_bytes
         row_bytes, step = BLOCK_TOKENS * size, self.isa.spread
         vectors = range(len(acc[0]))
         scale = {} if scales is None else {c: self.cached.key_scale(scales, c * lanes) for c in vectors}
         with f.loop(first, stop, step) as k:
             for i in range(step):
-                self.cached.prefetch(f.offset(values, (k + i) * row_bytes), row_bytes)
+                self._prefetch(f.offset(values, (k + i) * row_bytes), row_bytes)
             at = f.offset(f.offset(keys, k * row_bytes), column * size)
             spread = [
                 self.isa.spread_loads(f, f.offset(q, k << 2), 4 * self.head_dim * r, step) for r in range(len(acc))
@@ -226,18 +215,18 @@ class _Emission:
             self._output_columns(partials, tokens, rows, column, 1)
 
     def _output_columns(self, partials: Value, tokens: Value, rows: int, column: Value, vectors: int) -> None:
-        f, size, step = self.f, self.tile.kv.element_bytes, self.isa.spread
+        f, size, step = self.f, self.tile.operands.element_bytes, self.isa.spread
         acc = self._zeros(rows, vectors)
         with f.loop(0, tokens, BLOCK_TOKENS) as token:
-            block = self.first_block + (token >> 5)
-            values = f.offset(self._key_and_value(block)[1], column * size)
-            ahead = f.offset(self._later_key(block), column * (BLOCK_TOKENS * size))
+            index = token >> 5
+            values = f.offset(self.planes.block(index)[1], column * size)
+            ahead = f.offset(self.planes.later_key(index), column * (BLOCK_TOKENS * size))
             count = f.call("llvm.smin.i64", I64, tokens - token, f.const(I64, BLOCK_TOKENS))
             rest = f.remainder(count, step)
             weights, scales = f.offset(self.scores, token << 2), None
-            if self.scales is not None:
-                num_groups = self.tile.kv.num_groups(self.head_dim)
-                scales = f.offset(f.offset(self.scales.values, token * (4 * num_groups)), (column >> 5) << 2)
+            if self.planes.scales is not None:
+                num_groups = self.tile.operands.num_groups(self.head_dim)
+                scales = f.offset(f.offset(self.planes.scales.values, token * (4 * num_groups)), (column >> 5) << 2)
             for first, stop, few in ((f.const(I64, 0), count - rest, step), (count - rest, count, 1)):
                 if few == 1 < step or few == step:
                     with f.loop(first, stop, few) as k:
@@ -255,12 +244,12 @@ class _Emission:
         count: int,
     ) -> None:
         """acc[r, c] += p[r, k] V[k, c] for `count` tokens from k on."""
-        f, lanes, size = self.f, self.isa.lanes, self.tile.kv.element_bytes
-        strip_bytes, num_groups = len(acc[0]) * lanes * size, self.tile.kv.num_groups(self.head_dim)
+        f, lanes, size = self.f, self.isa.lanes, self.tile.operands.element_bytes
+        strip_bytes, num_groups = len(acc[0]) * lanes * size, self.tile.operands.num_groups(self.head_dim)
         at = f.offset(values, k * (self.head_dim * size))
         spread = [self.isa.spread_loads(f, weights, ROW_BYTES * r, count) for r in range(len(acc))]
         for i in range(count):
-            self.cached.prefetch(f.offset(ahead, (k + i) * strip_bytes), strip_bytes)
+            self._prefetch(f.offset(ahead, (k + i) * strip_bytes), strip_bytes)
             of_token = None if scales is None else f.offset(scales, (k + i) * (4 * num_groups))
 
             def column(c: int, i: int = i, of_token: Value | None = of_token) -> Value:
@@ -284,6 +273,10 @@ class _Emission:
             if c not in columns:
                 columns[c] = column(c)
             acc[r][c].set(self.f.fma(a[r], columns[c], acc[r][c].get()))
+
+    def _prefetch(self, ahead: Value, num_bytes: int) -> None:
+        if not self.tile.is_wide:  # else widening has asked
+            self.cached.prefetch(ahead, num_bytes)
 
     def _store(self, acc: list[list[Variable]], at: Value, row_bytes: int) -> None:
         for r, row in enumerate(acc):

@@ -25,6 +25,8 @@ from kernels.runtime.chunks import take_chunk
 
 PARTS_PER_THREAD: Final = 4  # a team shares at least so many units or parts, if there are
 VECTOR_BYTES: Final = 4 * LANES
+MANY, DECODE, FEW = range(3)
+"""Variants: what a step is charged to, by its largest unit."""
 
 ATTENTION: Final = op_record(
     [
@@ -40,10 +42,13 @@ ATTENTION: Final = op_record(
         ("head_dim", "i8"),
         ("scale", "f4"),  # times log2(e), see the micro-kernel
         ("window", "i8"),  # tokens that a query token sees at most; 0: all up to its own
-        ("prefill", "i8"),  # micro-kernels
+        ("few", "i8"),  # micro-kernels of prefills, of few rows and of many_rows or more
+        ("many", "i8"),
+        ("many_rows", "i8"),
         ("decode", "i8"),
         ("merge", "i8"),
-        ("tile_tokens", "i8"),
+        ("tile_tokens", "i8"),  # query tokens of a unit; fewer where the team would have too few prefills to share
+        ("few_tokens", "i8"),
         ("partials", "i8"),  # f32[max_partials, 16 + head_dim], of units cut into parts
         ("max_partials", "i8"),
         ("arrivals", "i8"),  # i32 per unit: parts done; 0 between steps
@@ -56,17 +61,18 @@ def attention(op_address: int, thread_address: int) -> int:
     op: Any = record(op_address, ATTENTION)
     thread: Any = record(thread_address, THREAD)
     step: Any = record(thread.step, STEP)
+    wanted = PARTS_PER_THREAD * thread.num_threads
+    tile_tokens = _tile_tokens(op, step, wanted)
     num_units, most_ranges, most_rows, context = 0, 1, 0, 0
     for sequence in range(step.num_sequences):
         length, num_tokens = _item(step.context_lengths, sequence), _num_queries(step, sequence)
-        num_units += op.num_kv_heads * _num_tiles(op, num_tokens)
-        most_ranges = max(most_ranges, _most_ranges(op, length, num_tokens))
-        most_rows = max(most_rows, min(num_tokens, op.tile_tokens) * op.group)
+        num_units += op.num_kv_heads * _num_tiles(num_tokens, tile_tokens)
+        most_ranges = max(most_ranges, _most_ranges(op, length, min(num_tokens, tile_tokens)))
+        most_rows = max(most_rows, min(num_tokens, tile_tokens) * op.group)
         context += _seen(op, length) - _seen(op, length - num_tokens)
     thread.units = context
 
     part_ranges = most_ranges
-    wanted = PARTS_PER_THREAD * thread.num_threads
     if thread.num_threads > 1 and num_units < wanted and num_units * most_ranges * most_rows <= op.max_partials:
         part_ranges = max(1, num_units * most_ranges // wanted)
     num_parts = (most_ranges + part_ranges - 1) // part_ranges
@@ -81,12 +87,11 @@ def attention(op_address: int, thread_address: int) -> int:
             unit += size // num_parts
             sequence -= 1
             if sequence < 0:
-                return int(step.num_tokens == step.num_sequences)
-            size = op.num_kv_heads * _num_tiles(op, _num_queries(step, sequence)) * num_parts
+                return DECODE if step.num_tokens == step.num_sequences else MANY if most_rows >= op.many_rows else FEW
+            size = op.num_kv_heads * _num_tiles(_num_queries(step, sequence), tile_tokens) * num_parts
         within, part = (task - first) // num_parts, (task - first) % num_parts
-        _run_part(
-            op, thread, step, sequence, within, part, unit + within, part_ranges, num_parts, most_rows * most_ranges
-        )
+        room = most_rows * most_ranges
+        _run_part(op, thread, step, sequence, tile_tokens, within, part, unit + within, part_ranges, num_parts, room)
 
 
 @native
@@ -101,8 +106,19 @@ def _num_queries(step: Any, sequence: int) -> int:
 
 
 @native
-def _num_tiles(op: Any, num_tokens: int) -> int:
-    return (num_tokens + int(op.tile_tokens) - 1) // int(op.tile_tokens)
+def _tile_tokens(op: Any, step: Any, wanted: int) -> int:
+    """Query tokens of a unit: few if prefills would be less than `wanted` units, for decodes fill no gap."""
+    num_units = 0
+    for sequence in range(step.num_sequences):
+        num_tokens = _num_queries(step, sequence)
+        if num_tokens > 1:
+            num_units += op.num_kv_heads * _num_tiles(num_tokens, op.tile_tokens)
+    return int(op.few_tokens if num_units < wanted else op.tile_tokens)
+
+
+@native
+def _num_tiles(num_tokens: int, tile_tokens: int) -> int:
+    return (num_tokens + tile_tokens - 1) // tile_tokens
 
 
 @native
@@ -120,11 +136,11 @@ def _first_range(op: Any, position: int) -> int:
 
 @native
 def _most_ranges(op: Any, length: int, num_tokens: int) -> int:
-    """At least as many as any unit of a sequence sees."""
+    """At least as many as any unit of a sequence sees, which has so many query tokens."""
     num_ranges = _num_ranges(length)
     if op.window == 0:
         return num_ranges
-    span = int(op.window) + min(num_tokens, int(op.tile_tokens)) - 1
+    span = int(op.window) + num_tokens - 1
     return min(num_ranges, (span + RANGE_TOKENS - 2) // RANGE_TOKENS + 1)
 
 
@@ -137,14 +153,14 @@ def _seen(op: Any, num_tokens: int) -> int:
 
 @native
 def _run_part(
-    op: Any, thread: Any, step: Any, sequence: int, within: int, part: int, unit: int,
+    op: Any, thread: Any, step: Any, sequence: int, tile_tokens: int, within: int, part: int, unit: int,
     part_ranges: int, num_parts: int, unit_rows: int,
 ) -> None:  # fmt: skip
     """Part `part` of the unit that is `within` its sequence; `unit_rows`: room of a unit among the partials."""
-    num_tiles = _num_tiles(op, _num_queries(step, sequence))
+    num_tiles = _num_tiles(_num_queries(step, sequence), tile_tokens)
     kv_head, tile = within // num_tiles, num_tiles - 1 - within % num_tiles
-    token = _item(step.query_starts, sequence) + tile * op.tile_tokens
-    num_tokens = min(op.tile_tokens, _item(step.query_starts, sequence + 1) - token)
+    token = _item(step.query_starts, sequence) + tile * tile_tokens
+    num_tokens = min(tile_tokens, _item(step.query_starts, sequence + 1) - token)
     first = _first_range(op, _item(step.positions, token))
     num_ranges = _num_ranges(_item(step.positions, token + num_tokens - 1) + 1) - first
     start, stop = part * part_ranges, min((part + 1) * part_ranges, num_ranges)
@@ -158,7 +174,7 @@ def _run_part(
     partial = state + record_bytes * num_rows
     positions = partial + record_bytes * num_rows
     _gather(op, step, token, num_rows, kv_head, q, positions)
-    kernel = op.decode if num_tokens == 1 else op.prefill
+    kernel = op.decode if num_tokens == 1 else op.many if num_rows >= op.many_rows else op.few
     table = step.block_tables + 4 * step.max_blocks * sequence
     kv = op.kv + kv_head * op.head_stride
     stored = op.partials + record_bytes * unit_rows * unit

@@ -17,7 +17,11 @@ from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import F16_KV, KVType
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
-TILE_ROWS: Final = 48  # a multiple of every tile's rows; many enough that the cache is read seldom, few enough for L2
+TILE_ROWS: Final = (
+    144  # of a unit: multiples of every tile's; many, so that the cache is read seldom; few enough for L2
+)
+FEW_TILE_ROWS: Final = 48  # where a team would have less than some units to share
+MANY_TILES: Final = 5  # with more rows than theirs, elements are made floats once for all of them
 MAX_PARTIAL_BYTES: Final = 64 << 20
 
 
@@ -43,8 +47,13 @@ class AttentionShape:
 
     @property
     def tile_tokens(self) -> int:
-        """Query tokens of a unit of work."""
+        """Query tokens of a unit of work, at the most."""
         return max(1, TILE_ROWS // self.group)
+
+    @property
+    def few_tokens(self) -> int:
+        """The same where there are few."""
+        return max(1, FEW_TILE_ROWS // self.group)
 
     @property
     def query_scale(self) -> float:
@@ -93,9 +102,14 @@ class AttentionOp:
     workspace: AttentionWorkspace
 
     @property
-    def prefill(self) -> Tile:
+    def few(self) -> Tile:
         shape = self.shape
         return self.variant.tile(shape.head_dim, None, shape.window, shape.soft_cap, shape.kv)
+
+    @property
+    def many(self) -> Tile:
+        shape = self.shape
+        return self.variant.wide_tile(shape.head_dim, shape.window, shape.soft_cap, shape.kv)
 
     @property
     def decode(self) -> Tile:
@@ -103,9 +117,9 @@ class AttentionOp:
         return self.variant.decode_tile(shape.head_dim, shape.group, shape.window, shape.soft_cap, shape.kv)
 
     def add(self, builder: ProgramBuilder, library: KernelLibrary) -> None:
-        shape, prefill, decode = self.shape, self.prefill, self.decode
+        shape, few, many, decode = self.shape, self.few, self.many, self.decode
         merge = self.variant.merge(shape.head_dim)
-        library.load([(kernel.name, kernel.emit) for kernel in (prefill, decode, merge)])
+        library.load([(kernel.name, kernel.emit) for kernel in (few, many, decode, merge)])
         num_rows = shape.tile_tokens * shape.group
         builder.scratch(num_rows * (4 * shape.head_dim + 2 * partial_bytes(shape.head_dim) + 4))
         args: dict[str, int | float | Buffer] = {
@@ -121,15 +135,18 @@ class AttentionOp:
             "head_dim": shape.head_dim,
             "scale": shape.query_scale,
             "window": shape.window or 0,
-            "prefill": library.address(prefill.name),
+            "few": library.address(few.name),
+            "many": library.address(many.name),
+            "many_rows": MANY_TILES * few.rows + 1,
             "decode": library.address(decode.name),
             "merge": library.address(merge.name),
             "tile_tokens": shape.tile_tokens,
+            "few_tokens": shape.few_tokens,
             "partials": self.workspace.partials,
             "max_partials": self.workspace.partials.shape[0],
             "arrivals": self.workspace.arrivals,
         }
-        slots = (self._slot(prefill, shape.tile_tokens), self._slot(decode, 1))
+        slots = (self._slot(many, shape.tile_tokens), self._slot(decode, 1), self._slot(few, shape.few_tokens))
         builder.op(self.name, record=ATTENTION, run=attention.address, slots=slots, args=args)
 
     def _slot(self, tile: Tile, num_queries: int) -> KernelSlot:

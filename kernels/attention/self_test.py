@@ -1,8 +1,9 @@
 """The attention micro-kernels that a model is to run, against their NumPy reference, once at start. Chooses the rung.
 
-A sequence that ends inside the second range, its blocks out of order: a prefill of a tile and a row more, and a decode,
-for each shape of the model's attention. A rung passes if both stay within the bound that the tests use, have the same
-bits, and nothing is written outside. One that fails costs no answer: the next takes its place.
+A sequence that ends inside the second range, its blocks out of order: a prefill of a tile and a row more, as if it were
+of few rows and of many, and a decode, for each shape of the model's attention. A rung passes if all stay within the
+bound that the tests use, have the same bits, and nothing is written outside. One that fails costs no answer: the next
+takes its place.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def fault_of(variant: AttentionVariant, shape: AttentionShape, library: KernelLi
     """What is wrong with this rung's prefill or decode, if anything."""
     limits = (shape.window, shape.soft_cap, shape.kv)
     prefill = variant.tile(shape.head_dim, None, *limits)
+    many = variant.wide_tile(shape.head_dim, *limits)
     decode = variant.decode_tile(shape.head_dim, shape.group, *limits)
     random = np.random.default_rng(SEED)
     num_rows = max(prefill.rows + 1, shape.group)
@@ -66,7 +68,11 @@ def fault_of(variant: AttentionVariant, shape: AttentionShape, library: KernelLi
     ascending = np.arange(NUM_TOKENS - num_rows, NUM_TOKENS, dtype=np.int32)
     of_a_token = np.full(shape.group, NUM_TOKENS - 1, np.int32)
     last = b""
-    for tile, rows, positions in ((prefill, q, ascending), (decode, q[-shape.group :], of_a_token)):
+    for tile, rows, positions in (
+        (prefill, q, ascending),
+        (many, q, ascending),
+        (decode, q[-shape.group :], of_a_token),
+    ):
         arguments = (rows[:, None], keys, values, positions, shape.scale, shape.window, shape.soft_cap)
         expected, bound = (f(*arguments)[:, 0] for f in (attention, attention_error))
         reason = None
@@ -81,7 +87,7 @@ def fault_of(variant: AttentionVariant, shape: AttentionShape, library: KernelLi
                 right = expected[row, column]
                 reason = f"row {row}, element {column} is {out[row, column]:.7g}, the reference {right:.7g}"
             elif last not in (b"", out[-1].tobytes()):
-                reason = "the decode's bits are not the prefill's"
+                reason = "its bits are not those of the tile for few rows"
             last = out[-1].tobytes()
         if reason is not None:
             return Fault(tile.name, variant.rung.name, f"{shape.kv.name} keys and values", reason)

@@ -4,6 +4,7 @@
               dst kv       head_dim engine
                   p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
     attention_f32_qsi8d32p32_d64_6x16_avx2: keys and values as q8_0 keeps them
+    attention_f32_f16p32_d64_6x16x128_avx2: for many rows; 128 tokens are made floats before all of them
     attention_f32_f16p32_d256_w512_cap50_6x16_avx2: of the last 512 tokens, scores capped at +-50
 
 A decode gets a tile of its own, as high as the query heads that share a kv head.
@@ -18,6 +19,7 @@ from dataclasses import dataclass, replace
 from kernels.attention.emit import Tile
 from kernels.attention.isa import AVX2, AVX512, NEON, SCALAR, Isa
 from kernels.attention.merge import Merge
+from kernels.attention.sight import RANGE_TOKENS
 from kernels.errors import KernelsError
 from kernels.ladder import AVX2 as AVX2_RUNG
 from kernels.ladder import AVX512_VNNI, Rung
@@ -25,7 +27,7 @@ from kernels.ladder import NEON as NEON_RUNG
 from kernels.ladder import SCALAR as SCALAR_RUNG
 from kernels.naming import ENGINES, UnknownName
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, KV_TYPES, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, KVType
 
 # Attention multiplies floats: of the ladder's rungs it needs the vectors, not their integer dot products.
 _AVX512_NEEDS = AVX512_VNNI.needs - {"avx512vnni"}
@@ -35,13 +37,14 @@ _KV = "|".join(kind.kernel_name for kind in KV_TYPES)
 _NAME = re.compile(
     rf"attention_(?P<dst>[a-z]+\d+)_(?P<kv>{_KV})p32_d(?P<head_dim>\d+)_"
     r"(?:w(?P<window>\d+)_)?(?:cap(?P<soft_cap>\d+(?:\.\d+)?)_)?"
-    rf"(?P<rows>\d+)x(?P<columns>\d+)_(?P<engine>{'|'.join(ENGINES)})"
+    rf"(?P<rows>\d+)x(?P<columns>\d+)(?P<wide>x{RANGE_TOKENS})?_(?P<engine>{'|'.join(ENGINES)})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionName:
-    """`rows` x `columns`: query rows and tokens of a whole tile. `window`: tokens that a row sees at most."""
+    """`rows` x `columns`: query rows and tokens of a whole tile. `window`: tokens that a row sees at most. `is_wide`:
+    a range is made floats first."""
 
     kv: str
     head_dim: int
@@ -51,9 +54,10 @@ class AttentionName:
     dst: str = "f32"
     window: int | None = None
     soft_cap: float | None = None
+    is_wide: bool = False
 
     def __str__(self) -> str:
-        tile = f"{self.rows}x{self.columns}"
+        tile = f"{self.rows}x{self.columns}" + (f"x{RANGE_TOKENS}" if self.is_wide else "")
         window = "" if self.window is None else f"w{self.window}_"
         cap = "" if self.soft_cap is None else f"cap{self.soft_cap:.9g}_"
         return f"attention_{self.dst}_{self.kv}p{BLOCK_TOKENS}_d{self.head_dim}_{window}{cap}{tile}_{self.engine}"
@@ -66,7 +70,8 @@ class AttentionName:
         head_dim, rows, columns = (int(match[key]) for key in ("head_dim", "rows", "columns"))
         window = int(match["window"]) if match["window"] else None
         soft_cap = float(match["soft_cap"]) if match["soft_cap"] else None
-        return cls(match["kv"], head_dim, rows, columns, match["engine"], match["dst"], window, soft_cap)
+        is_wide = match["wide"] is not None
+        return cls(match["kv"], head_dim, rows, columns, match["engine"], match["dst"], window, soft_cap, is_wide)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,21 @@ class AttentionVariant:
         window: int | None = None,
         soft_cap: float | None = None,
         kv: KVType = F16_KV,
+        is_wide: bool = False,
     ) -> Tile:
         """The micro-kernel for a head_dim; `rows`: of another tile than the tallest."""
-        shape = Tile("", head_dim, rows or self.rows, self.isa, self.rung.attributes, window, soft_cap, kv)
+        shape = Tile("", head_dim, rows or self.rows, self.isa, self.rung.attributes, window, soft_cap, kv, is_wide)
+        engine = self.isa.engine
         name = AttentionName(
-            kv.kernel_name, head_dim, shape.rows, shape.columns, self.isa.engine, window=window, soft_cap=soft_cap
+            kv.kernel_name, head_dim, shape.rows, shape.columns, engine, "f32", window, soft_cap, is_wide
         )
         return replace(shape, name=str(name))
+
+    def wide_tile(
+        self, head_dim: int, window: int | None = None, soft_cap: float | None = None, kv: KVType = F16_KV
+    ) -> Tile:
+        """For many rows. What is kept as floats is read where it is."""
+        return self.tile(head_dim, None, window, soft_cap, kv, kv is not F32_KV)
 
     def decode_tile(
         self,

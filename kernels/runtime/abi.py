@@ -1,8 +1,8 @@
 """The records shared with native code: op, thread, step, sampling. Knows sizes and offsets, no behaviour.
 
 Every op is a C-callable function `i64 op(i64 op_address, i64 thread_address)`. It reads its arguments from its op
-record, the batch from the step record that the thread record points to, and returns the *variant* it ran (0 or 1, for
-example GEMM or GEMV), which says which of the op's two kernel slots is charged.
+record, the batch from the step record that the thread record points to, and returns the *variant* it ran (a number; for
+example GEMM or GEMV), which says which of the op's kernel slots is charged.
 
 Addresses are i8 and not u8: numba turns u8 + i8 into f8.
 """
@@ -18,6 +18,7 @@ CACHE_LINE: Final = 64
 OP_BYTES: Final = 256
 OP_HEADER_BYTES: Final = 32
 OP_ARGS_BYTES: Final = OP_BYTES - OP_HEADER_BYTES
+MAX_VARIANTS: Final = 4
 THREAD_BYTES: Final = 128
 BLOCK_TOKENS: Final = 32  # tokens in a block of the KV cache
 MAX_TOP_LOGPROBS: Final = 20
@@ -30,18 +31,17 @@ PHASES: Final = ("prefill", "decode", "mixed")
 OP_HEADER: Final[Record] = np.dtype(
     [
         ("run", "i8"),  # address of the op's function
-        ("slots", "i4", (2,)),  # kernel slot of each variant
+        ("slots", "i4", (MAX_VARIANTS,)),  # kernel slot of each variant
         ("op_index", "i8"),
-        ("reserved", "i8"),
     ]
 )
 
 
 def op_record(args: list[tuple[str, str]]) -> Record:
     """The 256-byte record of an op type: header, then `args` (names and i8, f8, i4, f4 formats), naturally aligned."""
-    names = ["run", "slots", "op_index", "reserved"]
+    names = ["run", "slots", "op_index"]
     formats: list[npt.DTypeLike] = [OP_HEADER[name] for name in names]
-    offsets = [0, 8, 16, 24]
+    offsets = [0, 8, 24]
     end = OP_HEADER_BYTES
     for name, code in args:
         field: np.dtype[np.generic] = np.dtype(code)

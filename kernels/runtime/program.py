@@ -17,7 +17,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, OP_HEADER_BYTES, STEP, THREAD, Record, op_record
+from kernels.runtime.abi import (
+    CACHE_LINE,
+    MAX_VARIANTS,
+    OP_BYTES,
+    OP_HEADER,
+    OP_HEADER_BYTES,
+    STEP,
+    THREAD,
+    Record,
+    op_record,
+)
 
 __all__ = [
     "OP_BYTES",
@@ -117,7 +127,7 @@ class _PendingOp:
     name: str
     record: Record
     run: int
-    slots: tuple[int, int]
+    slots: tuple[int, ...]
     args: Mapping[str, int | float | Buffer]
 
 
@@ -157,16 +167,18 @@ class ProgramBuilder:
         *,
         record: Record,
         run: int,
-        slots: tuple[KernelSlot] | tuple[KernelSlot, KernelSlot],
+        slots: tuple[KernelSlot, ...],
         args: Mapping[str, int | float | Buffer],
     ) -> None:
-        """Append an op. `args` fills every argument field of `record`; a Buffer stands for its address."""
+        """Append an op. `slots`: of its variants in order. `args` fills every argument field of `record`; a Buffer
+        stands for its address."""
         header = set(OP_HEADER.names or ())
         fields = set(record.names or ()) - header
         assert record.itemsize == OP_BYTES, f"record of {name} has {record.itemsize} bytes"
         assert fields == set(args), f"op {name}: arguments {sorted(fields ^ set(args))} missing or unknown"
-        first, second = slots[0], slots[-1]
-        indices = (self._slot(first), self._slot(second))
+        assert 0 < len(slots) <= MAX_VARIANTS, f"op {name} has {len(slots)} variants"
+        indices = tuple(self._slot(slot) for slot in slots)
+        indices += indices[-1:] * (MAX_VARIANTS - len(slots))
         self._ops.append(_PendingOp(name, record, run, indices, dict(args)))
 
     def mark(self, name: str) -> None:

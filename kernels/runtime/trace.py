@@ -128,11 +128,11 @@ class Tracer:
                         operations=slot.num_operations(int(units > 0), units),
                     )
 
-    def _slots(self) -> list[tuple[KernelSlot, KernelSlot]]:
-        """Of each op, for its two variants."""
+    def _slots(self) -> list[tuple[KernelSlot, ...]]:
+        """Of each op, for its variants."""
         headers = self._program.records[:, : OP_HEADER.itemsize].copy().view(OP_HEADER).reshape(-1)
         slots = self._program.slots
-        return [(slots[first], slots[second]) for first, second in headers["slots"].tolist()]
+        return [tuple(slots[slot] for slot in of_op) for of_op in headers["slots"].tolist()]
 
     def _both(self) -> tuple[int, float]:
         """Both clocks at the same time: the reading of three that took the shortest."""

@@ -30,9 +30,13 @@ def describe(
     ]
     for name in weights.ops():
         lines += [_matmul_line(name, packed) for packed in weights.of(name)[0]]
-    tile = attention.tile(head_dim, kv=layout.kv_type)
+    many = attention.wide_tile(head_dim, kv=layout.kv_type)
+    few = attention.tile(head_dim, kv=layout.kv_type)
     decode = attention.decode_tile(head_dim, config.num_heads // config.num_kv_heads, kv=layout.kv_type)
-    lines.append(f"op {'attention':<12} prefill {tile.name}, decode {decode.name} ({attention.rung.name})")
+    lines.append(
+        f"op {'attention':<12} prefill {many.name}, of few rows {few.name}, decode {decode.name} "
+        f"({attention.rung.name})"
+    )
     return lines
 
 

@@ -24,9 +24,10 @@ def test_a_part_that_one_name_has() -> None:
     assert find_kernel(DOTPROD.removeprefix("matmul_clamp_")).name == DOTPROD
 
 
-def test_attention_of_any_head_dim() -> None:
-    kernel = find_kernel("attention_f32_f16p32_d96_6x16_avx2")
-    assert kernel.name == "attention_f32_f16p32_d96_6x16_avx2"
+@pytest.mark.parametrize("name", ["attention_f32_f16p32_d96_6x16_avx2", "attention_f32_f16p32_d96_6x16x128_avx2"])
+def test_attention_of_any_head_dim(name: str) -> None:
+    kernel = find_kernel(name)
+    assert kernel.name == name
     assert "vfmadd" in kernel.assembly()
 
 

@@ -19,7 +19,7 @@ from kernels.jit.folder import cache_folder
 from kernels.ladder import ANY_ARCH, LADDER
 from kernels.peaks.emit import KINDS, compute_loop, read_loop
 from kernels.registry import matmul_variants
-from kernels.runtime.kv_types import F32_KV, Q8_0_KV
+from kernels.runtime.kv_types import F32_KV, KV_TYPES, Q8_0_KV
 
 ARCH = "aarch64"
 NUM_PROCESSES = 2
@@ -45,6 +45,8 @@ def kernels_of(arch: str) -> Iterator[str]:
                     yield attention.tile(head_dim, rows).emit()
                 for kv, rows in product((Q8_0_KV, F32_KV), {1, 2, 3, attention.rows}):
                     yield attention.tile(head_dim, rows, kv=kv).emit()
+                for kv in KV_TYPES:
+                    yield attention.wide_tile(head_dim, kv=kv).emit()
 
 
 def keep(ir: str, arch: str = ARCH) -> int:

@@ -21,6 +21,7 @@ def load_attention(
     window: int | None = None,
     soft_cap: float | None = None,
     kv: KVType = F16_KV,
+    is_wide: bool = False,
 ) -> DirectAttention:
-    tile = variant.tile(head_dim, rows, window, soft_cap, kv)
+    tile = variant.tile(head_dim, rows, window, soft_cap, kv, is_wide)
     return DirectAttention(tile, variant.merge(head_dim), KernelLibrary())

@@ -22,6 +22,7 @@ WIDEN = {
     F16_KV: {"avx512": r"\tvcvtph2ps\t.*%zmm", "avx2": r"\tvcvtph2ps\t.*%ymm", "neon": r"\tfcvtl2?\t"},
     Q8_0_KV: {"avx512": r"\tvcvtdq2ps\t.*%zmm", "avx2": r"\tvcvtdq2ps\t.*%ymm", "neon": r"\tscvtf\t"},
 }
+EXPONENT = r"\t(vpslld|vscalefps|shl)\t"  # of the softmax
 VECTOR_SPILL = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tvmov\w+\t.*\(%rsp.*%[xyz]mm|\t(st|ld)[rp]\tq\d+.*\[sp"
 VECTOR_STORE = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tst[rp]\tq\d+.*\[sp"
 VECTOR_VARIANTS = [variant for variant in ATTENTION_VARIANTS if variant.isa.engine != "scalar"]
@@ -33,12 +34,15 @@ EVERY_VARIANT = pytest.mark.parametrize("variant", VECTOR_VARIANTS, ids=lambda v
 def loops(
     variant: AttentionVariant, window: int | None = None, soft_cap: float | None = None, kv: KVType = F16_KV
 ) -> list[str]:
-    """The basic blocks that branch to themselves and prefetch: scores and output, not the softmax."""
+    """The turns that prefetch: scores and output, not the softmax."""
     tile = variant.tile(HEAD_DIM, None, window, soft_cap, kv)
-    assembly = compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode()
-    # Up to the first branch back to the label: what follows is no longer the loop.
-    found = re.finditer(r"(?m)^(\.LBB\w+):\n(?:(?!\.LBB).*\n)*?\t(?:j|b\.)\w+\t\1$", assembly)
-    return [match[0] for match in found if re.search(r"\t(prefetcht0|prfu?m)\t", match[0])]
+    found = turns(compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode())
+    return [loop for loop in found if re.search(r"\t(prefetcht0|prfu?m)\t", loop)]
+
+
+def turns(assembly: str) -> list[str]:
+    """The basic blocks that branch to themselves: up to the first branch back, what follows is no longer the loop."""
+    return [match[0] for match in re.finditer(r"(?m)^(\.LBB\w+):\n(?:(?!\.LBB).*\n)*?\t(?:j|b\.)\w+\t\1$", assembly)]
 
 
 @EVERY_VARIANT
@@ -68,6 +72,24 @@ def test_products_stay_in_registers(
     for loop in found:
         assert not re.search(spill, loop), loop
         assert not re.search(r"\t(callq?|bl)\t", loop), loop
+
+
+@EVERY_VARIANT
+@pytest.mark.parametrize("kv", [F16_KV, Q8_0_KV], ids=lambda kv: kv.name)
+def test_a_wide_tile_multiplies_floats(variant: AttentionVariant, kv: KVType) -> None:
+    """Products of the tallest tile: multiply-adds, nothing widened, nothing spilled. Elements are widened apart."""
+    engine, tile = variant.isa.engine, variant.wide_tile(HEAD_DIM, kv=kv)
+    found = turns(compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode())
+    for columns in (BLOCK_TOKENS, HEAD_DIM):
+        wanted = tile.rows * tile.vectors(tile.rows, columns) * variant.isa.spread
+        products = [
+            loop for loop in found if len(re.findall(FMA[engine], loop)) == wanted and not re.search(EXPONENT, loop)
+        ]
+        assert products
+        for loop in products:
+            assert not re.search(WIDEN[kv][engine], loop), loop
+            assert not re.search(VECTOR_SPILL, loop), loop
+    assert any(re.search(WIDEN[kv][engine], loop) and not re.search(FMA[engine], loop) for loop in found)
 
 
 def test_a_tile_fills_the_registers() -> None:

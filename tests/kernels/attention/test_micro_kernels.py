@@ -10,7 +10,7 @@ from kernels.attention.emit import PARTIAL_HEAD
 from kernels.attention.kv_blocks import Floats, cache_blocks, stored
 from kernels.attention.reference import attention, attention_error
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
-from kernels.runtime.kv_types import F16_KV, KV_TYPES, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, KVType
 from tests.kernels.attention.native_attention import VARIANTS_HERE, Cache, load_attention
 
 EVERY_VARIANT = pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
@@ -97,15 +97,17 @@ def test_large_scores(variant: AttentionVariant) -> None:
 def test_a_row_has_one_result(
     variant: AttentionVariant, kv: KVType, window: int | None, soft_cap: float | None
 ) -> None:
-    """Bit for bit the same: alone, among other rows, in tiles of any height, and on the scalar rung."""
+    """Bit for bit the same: alone, among other rows, in tiles of any height, widened before, and on the scalar rung."""
     num_tokens, head_dim = 290, 96
     k, v = keys_and_values(num_tokens, head_dim, kv)
     cache, scale = scattered(k, v, kv), head_dim**-0.5
     q = queries(num_tokens, head_dim)
     positions = np.arange(num_tokens, dtype=np.int32)
     whole = load_attention(ORACLE, head_dim, None, window, soft_cap, kv)(q, positions, cache, scale)
-    for rows in {1, min(3, variant.rows), variant.rows}:
-        native = load_attention(variant, head_dim, rows, window, soft_cap, kv)
+    tiles = [(rows, False) for rows in {1, min(3, variant.rows), variant.rows}]
+    tiles += [] if kv is F32_KV else [(variant.rows, True)]
+    for rows, is_wide in tiles:
+        native = load_attention(variant, head_dim, rows, window, soft_cap, kv, is_wide)
         np.testing.assert_array_equal(native(q, positions, cache, scale), whole)
         for first, count in ((0, 1), (31, 2), (125, 6), (126, 4), (200, 1), (251, 39)):
             part = slice(first, first + count)

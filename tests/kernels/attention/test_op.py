@@ -144,14 +144,21 @@ def test_cut_units(library: KernelLibrary) -> None:
 
 
 def test_what_is_charged(library: KernelLibrary) -> None:
-    """Units: the tokens that each query token sees. A step of decodes is charged to the decode tile."""
-    made, cache = conversations(SMOLLM2, [100, 40])
+    """Units: the tokens that each query token sees. A step of decodes is charged to the decode tile, one with a unit of
+    many rows to the wide tile."""
+    made, cache = conversations(SMOLLM2, [400, 40])
     with running(library, SMOLLM2, cache, 2) as step:
         step.run([Chunk(c, len(c) - 1, len(c)) for c in made])
         step.run([Chunk(made[0], 98, 100), Chunk(made[1], 39, 40)])
+        step.run([Chunk(made[0], 0, 400)])
         counted = {(stats.kernel, stats.phase): stats.units for stats in step.executor.kernel_stats()}
-    prefill, decode = BEST.tile(64).name, BEST.decode_tile(64, 3).name
-    assert counted == {(decode, PHASES[DECODE]): 140, (prefill, PHASES[MIXED]): 99 + 100 + 40}
+    few, many, decode = BEST.tile(64).name, BEST.wide_tile(64).name, BEST.decode_tile(64, 3).name
+    mixed = PHASES[MIXED]
+    assert counted == {
+        (decode, PHASES[DECODE]): 440,
+        (few, mixed): 99 + 100 + 40,
+        (many, mixed): 400 * 401 // 2,
+    }
 
 
 def test_what_a_window_is_charged(library: KernelLibrary) -> None:

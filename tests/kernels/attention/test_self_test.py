@@ -45,8 +45,9 @@ class BrokenVariant(AttentionVariant):
         window: int | None = None,
         soft_cap: float | None = None,
         kv: KVType = KV_TYPES[0],
+        is_wide: bool = False,
     ) -> Tile:
-        whole = AttentionVariant.tile(self, head_dim, rows, window, soft_cap, kv)
+        whole = AttentionVariant.tile(self, head_dim, rows, window, soft_cap, kv, is_wide)
         if self.height not in (None, whole.rows):
             return whole
         fields = {name: getattr(whole, name) for name in Tile.__slots__} | {"name": f"{whole.name}_{self.mark}"}

@@ -1,0 +1,60 @@
+"""Where the keys and values of a range lie that an attention micro-kernel multiplies: in the cache, or widened.
+
+For few rows they are read where they are and made floats on the way, once for each group of rows; only the scales of a
+range are made floats before. For many rows all of it is (kernels.attention.widened). Knows no rows.
+"""
+
+from __future__ import annotations
+
+from kernels.attention.cached import CachedReads
+from kernels.attention.isa import Isa
+from kernels.attention.sight import RANGE_TOKENS, Sight
+from kernels.attention.widened import WidenedRange
+from kernels.jit.ir import I32, I64, Function, Value
+from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.kv_types import KVType
+
+RANGE_BLOCKS = RANGE_TOKENS // BLOCK_TOKENS
+
+
+class RangePlanes:
+    """`f`: an attention micro-kernel with the arguments that kernels.attention.emit draws.
+
+    scales: of the blocks, as f32, if the cache has any and the range is not widened.
+    """
+
+    def __init__(self, f: Function, isa: Isa, kv: KVType, head_dim: int, sight: Sight, is_wide: bool) -> None:
+        self._f, self._kv, self._head_dim, self._sight = f, kv, head_dim, sight
+        self._reads = CachedReads(f, isa, kv, head_dim)
+        self._wide = WidenedRange.reserve(f, isa, kv, head_dim, RANGE_BLOCKS) if is_wide else None
+        self.scales = None if is_wide else self._reads.room_for_scales(RANGE_BLOCKS)
+        self._first_block = f["start"] >> 5
+        self._last_block = sight.position(f["num_rows"] - 1) >> 5
+
+    def emit_widening(self) -> None:
+        """Of the blocks that the last row sees."""
+        f = self._f
+        if self.scales is None and self._wide is None:
+            return
+        with f.loop(0, (self._sight.visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
+            planes, later = self._cached(self._first_block + index), self.later_key(index)
+            if self._wide is not None:
+                self._wide.widen(index, *planes, later)
+            elif self.scales is not None:
+                self._reads.widen_scales(self.scales, index, *planes, later)
+
+    def block(self, index: Value) -> tuple[Value, Value]:
+        """K^T and V of the range's `index`th block."""
+        return self._cached(self._first_block + index) if self._wide is None else self._wide.planes(index)
+
+    def later_key(self, index: Value) -> Value:
+        """K^T in the cache of the block a range after the `index`th, or of the last one."""
+        later = self._first_block + index + RANGE_BLOCKS
+        return self._cached(self._f.call("llvm.smin.i64", I64, later, self._last_block))[0]
+
+    def _cached(self, number: Value) -> tuple[Value, Value]:
+        """Of the sequence's block."""
+        f = self._f
+        block = f.cast("sext", f.load(I32, f["block_table"], number << 2, align=4), I64)
+        key = f.offset(f["kv"], block * f["block_stride"])
+        return key, f.offset(key, self._kv.plane_bytes(self._head_dim))
