@@ -79,7 +79,7 @@ class SyntheticMatmul:
 
         builder = ProgramBuilder()
         lhs = {name: builder.buffer(name, np.uint8, array.shape) for name, array in packed.items()}
-        dst = builder.buffer("dst", np.float32, (rows, max(n, min(task.n, MOST_STRIDE))))
+        dst = builder.buffer("dst", np.float32, (rows, max(n, min(task.n, MOST_STRIDE))), is_spread=True)
         num_ops = 0
 
         def add(choice: MatmulChoice, variant: MatmulVariant, weights: Bytes) -> int:

@@ -227,7 +227,9 @@ class EmbeddingOp:
             "scale": self.scale,
         }
         kernel = f"embedding_f32_{self.form.removeprefix('gemmule.').lower()}"
-        slot = KernelSlot(self.name, kernel, bytes_per_unit=row_bytes + self.out.row_bytes, operations_per_unit=2 * dim)
+        slot = KernelSlot(
+            self.name, kernel, bytes_per_unit=row_bytes + self.out.payload_bytes, operations_per_unit=2 * dim
+        )
         builder.op(self.name, record=EMBEDDING, run=EMBEDDINGS[self.form].address, slots=(slot,), args=args)
 
 

@@ -244,6 +244,6 @@ class LhsPackOp:
         builder.op(self.name, record=LHS_PACK, run=run, slots=(self._slot(gemm), self._slot(gemv)), args=args)
 
     def _slot(self, variant: MatmulVariant) -> KernelSlot:
-        moved = self.rows.x.row_bytes + (2 * self.rows.x.row_bytes if self.rows.delta else 0)
+        moved = self.rows.x.payload_bytes * (3 if self.rows.delta else 1)
         packed = variant.lhs.panel_bytes(self.k) // variant.lhs.mr
         return KernelSlot(self.name, self.rows.kernel + variant.lhs_pack.name, bytes_per_unit=moved + packed)

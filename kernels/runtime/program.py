@@ -46,20 +46,23 @@ __all__ = [
 ARENA_ALIGNMENT: Final = 4096
 # A buffer may be read up to this far past its end by full-width vector loads.
 BUFFER_TAIL_BYTES: Final = 2 * CACHE_LINE
+# Rows so far apart have one or two sets of an L1 for a column of them, fewer ways than a tile has rows.
+FEW_SETS_BYTES: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """A range of the arena: `shape` elements of `dtype` at `offset` bytes."""
+    """A range of the arena: `shape` elements of `dtype` at `offset` bytes. `gap`: bytes behind each row."""
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     offset: int
+    gap: int = 0
 
     @property
     def num_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.shape[0] * self.row_bytes
 
     def at(self, num_bytes: int) -> "Buffer":
         """The same rows, addressed from `num_bytes` into the first one: a column range of the buffer."""
@@ -68,6 +71,11 @@ class Buffer:
     @property
     def row_bytes(self) -> int:
         """Bytes from one index of the first axis to the next."""
+        return self.payload_bytes + self.gap
+
+    @property
+    def payload_bytes(self) -> int:
+        """Of those, what elements take."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
@@ -118,8 +126,8 @@ class Program:
 
     def view(self, buffer: Buffer) -> npt.NDArray[Any]:
         """The buffer as an array, for tests and for looking inside a step."""
-        raw = self.arena[buffer.offset : buffer.offset + buffer.num_bytes]
-        return raw.view(buffer.dtype).reshape(buffer.shape)
+        raw = self.arena[buffer.offset : buffer.offset + buffer.num_bytes].reshape(-1, buffer.row_bytes)
+        return raw[:, : buffer.payload_bytes].view(buffer.dtype).reshape(buffer.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +151,16 @@ class ProgramBuilder:
         self._scratch_bytes = 0
         self._kept: list[object] = []
 
-    def buffer(self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Buffer:
-        """Reserve zeroed room in the arena, 64-byte aligned. Layers share a buffer by sharing the returned value."""
+    def buffer(self, name: str, dtype: npt.DTypeLike, shape: tuple[int, ...], *, is_spread: bool = False) -> Buffer:
+        """Reserve zeroed room in the arena, 64-byte aligned. Layers share a buffer by sharing the returned value.
+
+        is_spread: rows never lie a multiple of 2 KiB apart, or a column of them would share a set or two of an L1.
+        """
         assert name not in self._buffers, f"buffer {name} exists"
         assert all(size > 0 for size in shape), f"buffer {name} has shape {shape}"
         made = Buffer(name, np.dtype(dtype), shape, self._arena_bytes)
+        if is_spread and made.payload_bytes % FEW_SETS_BYTES == 0:
+            made = replace(made, gap=CACHE_LINE)
         self._buffers[name] = made
         end = made.offset + made.num_bytes + BUFFER_TAIL_BYTES
         self._arena_bytes = -(-end // CACHE_LINE) * CACHE_LINE

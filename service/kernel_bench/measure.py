@@ -163,7 +163,7 @@ def _program(
     builder = ProgramBuilder()
     panels = max(-(-m // v.lhs.mr) * v.lhs.panel_bytes(shape.k) for v in (choice.gemm, choice.gemv))
     lhs = builder.buffer("lhs", np.uint8, (panels,))
-    dst = builder.buffer("dst", np.float32, (m, shape.n))
+    dst = builder.buffer("dst", np.float32, (m, shape.n), is_spread=True)
     for index, rhs in enumerate(copies):
         MatmulOp(f"bench{index}", choice, rhs, shape.n, shape.k, lhs, dst).add(builder, library, num_threads)
     return builder.build(), lhs

@@ -200,7 +200,8 @@ class Decoder:
         output = self._tensors.find("output.weight")
         if output is not None:
             self._tensors.matrix("output.weight", embedding.num_rows, self.config.embedding)
-        logits = self._builder.buffer("logits", np.float32, (self._limits.max_batch, embedding.num_rows))
+        shape = (self._limits.max_batch, embedding.num_rows)
+        logits = self._builder.buffer("logits", np.float32, shape, is_spread=True)
         index = self._planner.plan("output", (output or embedding,))
         self._notes.append(lambda parts: self._emit_matmul(parts, index, rows, "output_norm", logits, is_logits=True))
         if soft_cap is not None:
@@ -239,7 +240,8 @@ class Decoder:
     def _buffer(self, name: str, columns: int) -> Buffer:
         """f32[T, columns], the same in every layer."""
         if name not in self._buffers:
-            self._buffers[name] = self._builder.buffer(name, np.float32, (self._limits.max_tokens, columns))
+            shape = (self._limits.max_tokens, columns)
+            self._buffers[name] = self._builder.buffer(name, np.float32, shape, is_spread=True)
         return self._buffers[name]
 
     def _vector(self, name: str, size: int) -> int:

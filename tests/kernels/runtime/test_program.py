@@ -70,6 +70,20 @@ def test_records_hold_addresses_of_the_arena() -> None:
     assert not program.view(second).any()
 
 
+@pytest.mark.parametrize(("columns", "gap"), [(1024, 64), (512, 64), (576, 0), (3072, 64)])
+def test_rows_that_are_spread(columns: int, gap: int) -> None:
+    builder = ProgramBuilder()
+    rows = builder.buffer("rows", np.float32, (5, columns), is_spread=True)
+    behind = builder.buffer("behind", np.float32, (4,))
+    program = builder.build()
+    assert (rows.payload_bytes, rows.row_bytes) == (4 * columns, 4 * columns + gap)
+    view = program.view(rows)
+    assert (view.shape, view.strides) == ((5, columns), (rows.row_bytes, 4))
+    view[:] = 1
+    assert program.arena.view(np.float32).sum() == view.size
+    assert not program.view(behind).any()
+
+
 def test_slots_of_every_variant() -> None:
     builder = ProgramBuilder()
     gemm, gemv = KernelSlot("q", "gemm"), KernelSlot("q", "gemv")
