@@ -23,7 +23,7 @@ from kernels.runtime.kv_types import F32_KV, KV_TYPES, Q8_0_KV
 
 ARCH = "aarch64"
 NUM_PROCESSES = 2
-HEAD_DIMS = (16, 32, 64, 80, 96, 128)  # of the tests and of the models in use
+HEAD_DIMS = (16, 32, 64, 80, 96, 128, 256)  # of the tests and of the models in use
 
 
 def kernels_of(arch: str) -> Iterator[str]:
