@@ -17,11 +17,9 @@ from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import F16_KV, KVType
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
-TILE_ROWS: Final = (
-    144  # of a unit: multiples of every tile's; many, so that the cache is read seldom; few enough for L2
-)
-FEW_TILE_ROWS: Final = 48  # where a team would have less than some units to share
-MANY_TILES: Final = 5  # with more rows than theirs, elements are made floats once for all of them
+TILE_ROWS: Final = 144  # of a unit, a multiple of every tile's: many read the cache seldom, few enough stay in L2
+FEW_TILE_ROWS: Final = 48  # the same where the team would have too few units to share
+MANY_TILES: Final = 5  # with more rows than so many tiles, elements are made floats once for all of them
 MAX_PARTIAL_BYTES: Final = 64 << 20
 
 
