@@ -80,7 +80,7 @@ def open_engine(
         max_context=model.max_context,
         max_batch=settings.max_batch,
         token_budget=settings.max_step_tokens,
-        inter_token_s=None if settings.inter_token_ms is None else settings.inter_token_ms / 1e3,
+        inter_token_s=settings.inter_token_s,
         num_drafts=settings.num_drafts,
         shares_prefixes=settings.prefix_cache,
         kv_type=settings.kv_type,

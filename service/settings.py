@@ -184,6 +184,10 @@ class Settings(BaseSettings):
         return 0 if self.draft_model is None else DRAFTS_OF_A_MODEL
 
     @property
+    def inter_token_s(self) -> float | None:
+        return None if self.inter_token_ms is None else self.inter_token_ms / 1e3
+
+    @property
     def models(self) -> tuple[str, ...]:
         """A file whose name holds a comma is one model."""
         return (self.model,) if Path(self.model).exists() else _parts(self.model)

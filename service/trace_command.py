@@ -43,7 +43,10 @@ async def _trace(model: GemmuleModel, settings: Settings, num_steps: int, prompt
     traces = StepTraces()
     traces.open(model)
     limits = SchedulerLimits(
-        max_context=model.max_context, max_batch=settings.max_batch, token_budget=settings.max_step_tokens
+        max_context=model.max_context,
+        max_batch=settings.max_batch,
+        token_budget=settings.max_step_tokens,
+        inter_token_s=settings.inter_token_s,
     )
     engine = EngineClient(Scheduler(BlockPool(model.num_blocks), limits), model.runner, observer=traces)
     engine.start()

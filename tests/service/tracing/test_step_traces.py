@@ -18,6 +18,7 @@ from service.tracing.chrome import DECODE_TRACK, PREFILL_TRACK
 from service.tracing.step_traces import MAX_STEPS, StepTraces
 
 NUM_THREADS = 2
+NUM_STEPS = 16  # the prompt takes 4, and may come late on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def trace(tiny_gguf_of: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     # However long a step takes: prompts in whole chunks, the same ones every time.
     settings = Settings(threads=NUM_THREADS, max_batch=4, max_step_tokens=64, inter_token_ms=60_000)
     out = tmp_path_factory.mktemp("trace") / "trace.json"
-    assert write_trace(tiny_gguf_of(context=4096), out, settings, 8, 200) == 8
+    assert write_trace(tiny_gguf_of(context=4096), out, settings, NUM_STEPS, 200) == NUM_STEPS
     made: dict[str, Any] = json.loads(out.read_text())
     return made
 
