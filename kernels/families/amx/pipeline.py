@@ -1,5 +1,10 @@
 """A block's way through tiles, memory and vectors, one stage a turn: load, multiply, store, scale. Knows no matrices.
 
+Halves of a block are loaded and multiplied in one turn, for a core renames tiles, too, and where a second thread of it
+is busy it has some ten, names included: with 6 names instead of 8 Q6_K and Q3_K took 0.9 of the time then and as long
+as before at other times, Q2_K 0.82 to 0.87. Whole blocks have 4 names whatever the order, and are no slower when they
+are loaded a turn before.
+
 Beside tile instructions float products and conversions were measured at one a cycle, additions at two: so sums are not
 converted. They start at the bits of 1.5 x 2^23, whose ulp is 1, and a subtraction leaves them as f32, exactly, zero
 included (|sum| < 2^22). Halves start at zero and are converted: at times when the same core was slow, which cannot be
@@ -31,7 +36,7 @@ COLUMNS = 16
 LHS = TILE_LAYOUT
 TILE_BYTES = TILE_ROWS * ROW_BYTES
 START, START_BITS = 1.5 * 2.0**23, 0x4B400000
-LEFT, RIGHT = (4, 5), (6, 7)  # tiles, by half of a block; those below hold sums, by parity of the block and half
+LEFT, RIGHT = 4, 5  # tiles; those below hold sums, by parity of the block and half
 
 
 class Records(Protocol):
@@ -86,43 +91,53 @@ class Pipeline:
         self._parity = f.variable(f.const(I64, 0))
         row_bytes = BLOCK // records.halves
         left, right = TileShape(TILE_ROWS, row_bytes), TileShape(row_bytes // 4, ROW_BYTES)
-        configure(f, [*[TileShape(TILE_ROWS, ROW_BYTES)] * 4, left, left, right, right])
+        configure(f, [*[TileShape(TILE_ROWS, ROW_BYTES)] * LEFT, left, right])
 
     def fill(self, take: Callable[[], tuple[Value, Value]]) -> None:
         """What precedes the first turn. take: the next (block of the LHS, record) to load."""
         self._parity.set(self.f.const(I64, 0))
-        self._load(0, *take())
-        self._multiply(0)
-        self._load(1, *take())
-        self._store(0)
-        self._multiply(1)
-        self._load(0, *take())
+        self._halves(0, *take())
+        if self._is_whole:
+            self._load(1, 0, *take())
+            self._store(0)
+            self._multiply(1, 0)
+            self._load(0, 0, *take())
+        else:
+            self._halves(1, *take())
+            self._store(0)
 
     def turn(self, to_load: tuple[Value, Value], block: Value, record: Value, acc: Sequence[Variable]) -> None:
-        """A block is scaled, the next one stored, the one after it multiplied, and that after it loaded."""
+        """A block is scaled, the next one stored, the one after it multiplied, and, of whole blocks, that after it
+        loaded."""
         f, parity = self.f, self._parity.get()
         for odd in range(2):
             with f.when(f.compare("eq", parity, odd)):
-                self._store(1 - odd)
-                self._multiply(odd)
-                self._load(1 - odd, *to_load)
+                if self._is_whole:
+                    self._store(1 - odd)
+                    self._multiply(odd, 0)
+                    self._load(1 - odd, 0, *to_load)
+                else:
+                    self._halves(odd, *to_load)
+                    self._store(1 - odd)
         self._scale(f.offset(self._sums, parity * self._sums_bytes), block, record, acc)
         self._parity.set(f.const(I64, 1) - parity)
 
-    def _load(self, parity: int, block: Value, record: Value) -> None:
-        f, row_bytes = self.f, BLOCK // self.records.halves
-        quants = f.offset(block, LHS.quants_offset)
-        for half, total in enumerate(self._totals(parity)):
-            if self._is_whole:
-                load_tile(f, total, self._start, 0)
-            else:
-                clear(f, total)
-            load_tile(f, LEFT[half], f.offset(quants, half * row_bytes), BLOCK)
-            load_tile(f, RIGHT[half], f.offset(record, half * row_bytes // 4 * ROW_BYTES), ROW_BYTES)
+    def _halves(self, parity: int, block: Value, record: Value) -> None:
+        for half in range(self.records.halves):
+            self._load(parity, half, block, record)
+            self._multiply(parity, half)
 
-    def _multiply(self, parity: int) -> None:
-        for half, total in enumerate(self._totals(parity)):
-            add_byte_products(self.f, total, LEFT[half], RIGHT[half])
+    def _load(self, parity: int, half: int, block: Value, record: Value) -> None:
+        f, row_bytes, total = self.f, BLOCK // self.records.halves, self._totals(parity)[half]
+        if self._is_whole:
+            load_tile(f, total, self._start, 0)
+        else:
+            clear(f, total)
+        load_tile(f, LEFT, f.offset(block, LHS.quants_offset + half * row_bytes), BLOCK)
+        load_tile(f, RIGHT, f.offset(record, half * row_bytes // 4 * ROW_BYTES), ROW_BYTES)
+
+    def _multiply(self, parity: int, half: int) -> None:
+        add_byte_products(self.f, self._totals(parity)[half], LEFT, RIGHT)
 
     def _store(self, parity: int) -> None:
         for half, total in enumerate(self._totals(parity)):
