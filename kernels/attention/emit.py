@@ -22,7 +22,7 @@ and their scores replaced before use: what they hold does not matter.
 
 A group's scores prefetch the V of their block, its output the K of the next range: a decode reads the cache at the
 speed of memory (without it, at half). A wide tile makes the range floats first, once for all rows: on an AVX-512 that
-leaves one of seven vector instructions of its products out, and costs as much as three groups of rows gain.
+leaves one of seven vector instructions of its products out, and pays from some five groups of rows on.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
     window, over the last tokens alone
 
 A unit is (sequence, kv head, tile of query tokens); its rows are the tile's tokens x the query heads that share the kv
-head. The ranges of 128 tokens that a row of the unit sees are computed and merged in ascending order. When units are
+head. Tiles are smaller where prefills would be too few units to share; units of many rows have a micro-kernel of their
+own. The ranges of 128 tokens that a row of the unit sees are computed and merged in ascending order. When units are
 fewer than the team can share (a decode of few sequences over a long context), each is cut into parts of some ranges:
 threads store the partials, and whoever finishes a unit's last part merges them, in ascending order as well. So no bit
 depends on the division.

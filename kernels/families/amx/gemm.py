@@ -8,9 +8,9 @@
           acc  = the records' float steps, row by row
 
 Lines of dst, one a row, are asked for before the tile's products: rows are far apart, so no hardware foresees them, and
-without it some GEMMs took a third longer. Tiles and vectors meet in memory only: while a block is scaled, the three
-after it are on their way, be they the next rows'. Between stretches the accumulators rest in dst, in f32 as they are:
-the bits are those of the other rungs.
+without it some GEMMs took a third longer. Tiles and vectors meet in memory only: while a block is scaled, the two or
+three after it are on their way, be they the next rows'. Between stretches the accumulators rest in dst, in f32 as they
+are: the bits are those of the other rungs.
 """
 
 from __future__ import annotations

@@ -96,14 +96,14 @@ class Pipeline:
     def fill(self, take: Callable[[], tuple[Value, Value]]) -> None:
         """What precedes the first turn. take: the next (block of the LHS, record) to load."""
         self._parity.set(self.f.const(I64, 0))
-        self._halves(0, *take())
+        self._load_and_multiply(0, *take())
         if self._is_whole:
             self._load(1, 0, *take())
             self._store(0)
             self._multiply(1, 0)
             self._load(0, 0, *take())
         else:
-            self._halves(1, *take())
+            self._load_and_multiply(1, *take())
             self._store(0)
 
     def turn(self, to_load: tuple[Value, Value], block: Value, record: Value, acc: Sequence[Variable]) -> None:
@@ -117,12 +117,12 @@ class Pipeline:
                     self._multiply(odd, 0)
                     self._load(1 - odd, 0, *to_load)
                 else:
-                    self._halves(odd, *to_load)
+                    self._load_and_multiply(odd, *to_load)
                     self._store(1 - odd)
         self._scale(f.offset(self._sums, parity * self._sums_bytes), block, record, acc)
         self._parity.set(f.const(I64, 1) - parity)
 
-    def _halves(self, parity: int, block: Value, record: Value) -> None:
+    def _load_and_multiply(self, parity: int, block: Value, record: Value) -> None:
         for half in range(self.records.halves):
             self._load(parity, half, block, record)
             self._multiply(parity, half)
