@@ -139,12 +139,13 @@ def test_what_may_take_the_place_of_a_static_choice() -> None:
             for variants in (family.gemms_beside(choice.gemm), family.gemvs_beside(choice.gemm))
         ]
         for cpu in (SAPPHIRE_RAPIDS, ICELAKE, N2, ZEN3)
-        for source in ("Q4_0", "Q8_0", "Q2_K", "gemmule.QC8", "F32")
+        for source in ("Q4_0", "Q8_0", "Q2_K", "Q6_K", "gemmule.QC8", "F32")
         for family in (family_for(source),)
         for choice in (choose_matmul(family, cpu),)
     }
     assert found["sapphirerapids", "Q4_0"] == [["16x16", "6x32"], ["1x16", "1x64"]]
-    assert found["sapphirerapids", "Q2_K"] == [["16x16", "4x32"], ["1x16"]]
+    assert found["sapphirerapids", "Q2_K"] == [["16x16"], ["1x16"]]
+    assert found["sapphirerapids", "Q6_K"] == [["16x16", "4x32"], ["1x16"]]
     assert found["sapphirerapids", "Q8_0"] == [["16x16"], ["1x16", "1x64"]]
     assert found["sapphirerapids", "gemmule.QC8"] == [["16x32"], ["1x16"]]
     assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64"]]

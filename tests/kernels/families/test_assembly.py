@@ -141,14 +141,14 @@ def float_steps(variant: MatmulVariant) -> int:
 
 @pytest.mark.parametrize("variant", TILES)
 def test_tile_hot_loop(variant: MatmulVariant) -> None:
-    """A product of tiles per block, or per half of one with scales of its own, while 16 accumulators stay in place.
+    """A product of tiles per block, or per half of Q6_K's, while 16 accumulators stay in place.
 
     Blocks of even and of odd number have tiles of their own, in the loop of each height and once before them.
     LLVM lets the loads of both share what is alike.
     """
     assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
     body = hot_loop(assembly, FMA)
-    halves, num_loops = 2 if "k16" in variant.name.rhs else 1, len(HEIGHTS)
+    halves, num_loops = 2 if variant.name.rhs == "qsi6k16" else 1, len(HEIGHTS)
     for instruction, before in (("tdpbssd", 2), ("tilestored", 1)):
         assert len(re.findall(rf"\t{instruction}\t", assembly)) == halves * (2 * num_loops + before)
     assert len(re.findall(r"\ttileloadd\t", assembly)) >= 2 * halves * (num_loops + 3)
