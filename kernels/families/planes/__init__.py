@@ -13,4 +13,6 @@ The formula, per 32 elements of K in ascending order, each step rounded once:
     scales per 16   sum  = sc0 * sum0((code - zero) x q) + sc1 * sum1    exact, |sum| <= 2 x 128 x 16 x 32 x 127 < 2^24
                     acc  = fma(f32(sum), d_lhs * d, acc)
                     acc  = fma(f32(m0 * sum0(q) + m1 * sum1(q)), d_lhs * -dmin, acc)          Q2_K
+
+Where sc x (code - zero) is a byte, in Q2_K and Q3_K, a GEMM unpacks that and has one sum: `PlaneCode.multiplied`.
 """

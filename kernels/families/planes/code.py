@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kernels.quant.blocks import CODE_BOOK, IQ4_NL, Q5_0, Q5_1
 from kernels.quant.fields import SourceFormat
 from kernels.quant.super_blocks import Q2_K, Q3_K, Q4_K, Q5_K, Q6_K
+
+SUB16 = 16
+BYTE_PRODUCTS = 7
+"""The largest code whose weights times their scales per 16 are bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,15 @@ class PlaneCode:
     @property
     def largest(self) -> int:
         return (1 << sum(self.planes)) - 1
+
+    def multiplied(self, zero: int = 0) -> PlaneCode:
+        """Of weights times their scales per 16, if those are bytes: then a block has one sum. Else the code itself.
+
+        Q2_K's are up to 45, Q3_K's -124 to 128, which as -sc x q and with the f32 scale negated are int8. `zero`: what
+        is added to negated ones, 128 for bytes without a sign.
+        """
+        has_bytes = self.sub == SUB16 and self.largest <= BYTE_PRODUCTS
+        return replace(self, sub=0, zero=zero if self.zero else 0) if has_bytes else self
 
 
 QSI5 = PlaneCode("qsi5c32", Q5_0, (4, 1), zero=16)

@@ -8,7 +8,7 @@ from functools import partial
 from kernels.families.amx.variants import tile_variant
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.names import pack_variant
-from kernels.families.planes.code import CODES, PlaneCode
+from kernels.families.planes.code import CODES, SUB16, PlaneCode
 from kernels.families.planes.gemm import emit_gemm
 from kernels.families.planes.gemv import emit_gemv
 from kernels.families.planes.neon import PlaneDotprod, PlaneMmla, PlaneNeon, PlanePaired
@@ -16,7 +16,7 @@ from kernels.families.planes.reference import matmul
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.sme2 import AT_ONCE, PlaneMopa, PlaneStreamingGemv
 from kernels.families.planes.tile import PlaneTile
-from kernels.families.planes.verbs import SUB16, PlanePortable, Verbs
+from kernels.families.planes.verbs import PlanePortable, Verbs
 from kernels.families.planes.x86 import PlaneAvx2, PlaneVnni
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, NEON_I8MM, SCALAR, SME2, Rung
@@ -31,7 +31,7 @@ FASTER_WITHOUT_TILES = ("Q6_K",)
 class _PlaneRung:
     """How a rung uses the tiles. `lhs`, `row`: what the block32 families pack on this rung.
 
-    gemm: rows x panels; gemm16: of scales per 16, where their sums need more registers. gemv: verbs of its own.
+    gemm: rows x panels; gemm16: of sums or minima per 16, where they need more registers. gemv: verbs of its own.
     """
 
     rung: Rung
@@ -121,7 +121,9 @@ _RUNGS = (
 
 def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
     rhs = PlaneRhs(code, use.nr, use.lhs.kr)
-    rows, panels = use.gemm16 if use.gemm16 and code.sub == SUB16 else use.gemm
+    has_mins16 = code.has_min and code.sub == SUB16
+    has_sums16 = has_mins16 or use.verbs.gemm_code(code).sub == SUB16
+    rows, panels = use.gemm16 if use.gemm16 and has_sums16 else use.gemm
     gemm = PlaneTile(
         _name(use.lhs, rhs, rows, panels, use.engine, use.tech),
         use.lhs,
@@ -131,6 +133,7 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
         use.verbs,
         use.rung.attributes,
         use.prefetch,
+        as_written=use.engine == "neon" and has_mins16,
     )
     verbs, tech = use.gemv or (use.verbs, use.tech)
     panels = use.gemv_panels
@@ -159,7 +162,7 @@ def _streaming_variants(code: PlaneCode) -> list[MatmulVariant]:
         assert rung.streaming_bits
         lanes = rung.streaming_bits // 32
         lhs, row, rhs = Qsi8d32(lanes, 4), Qsi8d32(1, 4), PlaneRhs(code, lanes, 4)
-        panels = 1 if code.sub == SUB16 else 2
+        panels = PlaneMopa.num_panels(code)
         name = _name(lhs, rhs, lanes, panels, "sme2", "mopa")
         gemm = PlaneMopa(name, lhs, rhs, panels, rung.attributes)
         made.append(MatmulVariant(name, rung, lhs, rhs, pack_variant(lhs, NEON), gemm.emit))

@@ -10,10 +10,10 @@ Between stretches the accumulators rest in dst, in f32 as they are, so a stretch
 from __future__ import annotations
 
 from kernels.families.planes.rhs import OPERANDS
-from kernels.families.planes.tile import DSUM, D, Emission, PlaneTile
+from kernels.families.planes.tile import DSUM, SUMS, D, Emission, PlaneTile
 from kernels.families.planes.unpack import entry_names, unpack
 from kernels.families.planes.verbs import Entry
-from kernels.jit.ir import F32, I64, Function, Value, Variable
+from kernels.jit.ir import F32, I32, I64, Function, Value, Variable
 
 SCRATCH_BYTES = 16 << 10
 STRETCH_STEP = 8  # blocks: whole super-blocks
@@ -30,9 +30,10 @@ def emit_columns(tile: PlaneTile, f: Function) -> None:
 
 class _Gemm(Emission):
     def __init__(self, tile: PlaneTile, f: Function) -> None:
-        super().__init__(tile, f)
+        super().__init__(tile, f, tile.verbs.gemm_code(tile.rhs.code))
         self.vector_bytes = 4 * self.verbs.lanes
-        self.positions = {name: i * self.vector_bytes for i, name in enumerate(entry_names(self.rhs, self.verbs))}
+        names = entry_names(self.rhs, self.verbs, self.code)
+        self.positions = {name: i * self.vector_bytes for i, name in enumerate(names)}
         self.types: dict[str, str] = {}
         self.column_bytes = len(self.positions) * self.vector_bytes
         self.record_bytes = self.column_bytes * self.verbs.vectors * tile.panels
@@ -50,7 +51,7 @@ class _Gemm(Emission):
                     if self.tile.prefetch_bytes:  # few rows are multiplied sooner than memory answers
                         ahead = f.offset(block, self.rhs_panel_bytes * panels)
                         f.prefetch_lines(ahead, self.rhs.block_bytes, locality=2)
-                    for v, entries in enumerate(unpack(f, self.rhs, self.verbs, scales, block)):
+                    for v, entries in enumerate(unpack(f, self.rhs, self.verbs, scales, block, self.code)):
                         for name, value in entries.items():
                             self.types[name] = value.type
                             f.store(value, into, self._at(p, v, name), align=self.vector_bytes)
@@ -122,6 +123,8 @@ class _Gemm(Emission):
                     totals[u][c] = verbs.pinned(f, total)
         d = self.scalars(lhs, rows, D, F32)
         dsum = self.scalars(lhs, rows, DSUM, F32) if self.needs_dsum else [None] * len(acc)
+        if self.has_mins and not self.needs_sums:  # not before the products, which need the registers
+            sums = [*self.scalars(lhs, rows, SUMS, I32)]
         for u, unit in enumerate(acc):
             for c, entry in enumerate(columns):
                 total_ = verbs.finish(f, code, totals[u][c])

@@ -9,7 +9,7 @@ from kernels.jit.ir import F32, Value
 
 
 def emit_gemv(tile: PlaneTile) -> str:
-    return _Gemv(tile, tile.function()).text()
+    return _Gemv(tile, tile.function(), tile.rhs.code).text()
 
 
 class _Gemv(Emission):
@@ -27,7 +27,7 @@ class _Gemv(Emission):
                 scales, block = self.rhs.emit_block(f, address, index)
                 if tile.prefetch_bytes:
                     f.prefetch_lines(f.offset(block, tile.prefetch_bytes), self.rhs.block_bytes)
-                (entries,) = unpack(f, self.rhs, self.verbs, scales, block)
+                (entries,) = unpack(f, self.rhs, self.verbs, scales, block, self.code)
                 entry = entries.__getitem__
                 total = self.verbs.start(f, self.code, entry, sums)
                 for step, operand in enumerate(row):

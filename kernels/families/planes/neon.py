@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from kernels.families.planes.code import PlaneCode
-from kernels.families.planes.verbs import Entry, IntegerVerbs, Sum, table_vector
+from kernels.families.planes.verbs import Entry, IntegerVerbs, Sum, as_pairs, table_vector
 from kernels.jit.ir import F16, F32, I8, I16, I32, I64, Function, Value, vector
 
 FLOATS, INTS, BYTES = vector(4, F32), vector(4, I32), vector(16, I8)
@@ -21,8 +21,18 @@ class NeonVerbs(IntegerVerbs):
 
     lanes: int = 4
 
+    def gemm_code(self, code: PlaneCode) -> PlaneCode:
+        return code.multiplied()
+
     def half_to_float(self, f: Function, pointer: Value, offset: int) -> Value:
         return f.cast("fpext", f.load(vector(4, F16), pointer, offset), FLOATS)
+
+    def pair_dot(self, f: Function, left: Value, right: Value) -> Value:
+        parts = []
+        for lanes in (range(4), range(4, 8)):
+            pairs = (f.shuffle(as_pairs(f, value, 4), lanes) for value in (left, right))
+            parts.append(f.call("llvm.aarch64.neon.smull.v4i32", INTS, *pairs))
+        return f.call("llvm.aarch64.neon.addp.v4i32", INTS, *parts)
 
     def lookup(self, f: Function, codes: Value, table: Sequence[int]) -> Value:
         return f.call("llvm.aarch64.neon.tbl1.v16i8", BYTES, table_vector(f, table, 16), codes)

@@ -92,6 +92,11 @@ class PlaneRhs:
         header = f.offset(panel, (index >> 3) * self.super_bytes)
         return header, f.offset(f.offset(header, (index & 7) * self.block_bytes), self.header_bytes)
 
+    def operand_columns(self, index: int) -> list[int]:
+        """The column of each byte of an operand."""
+        first = index * self.word_bytes
+        return [place % (self.nr * self.kr) // self.kr for place in range(first, first + self.word_bytes)]
+
     # Packing.
 
     def pack(self, raw: Bytes) -> Bytes:

@@ -4,11 +4,11 @@ The layouts are those of the other rungs with a panel of one streaming vector, s
 of that length. GEMM: operands and scales go to scratch once for all rows of the portion, as in
 kernels.families.planes.gemm, and accumulators rest in dst between stretches. Per block of 32:
 
-    scales per 32, 1 x 2 vectors:  tile 0 = sums, tile 1 = d_lhs x scale, tile 2 + v = fma(f32(tile 0), tile 1, ...)
-                                   tile 2 + v += outer product of dsum_lhs and the minima
-    scales per 16, 1 x 1 vector:   tiles 0, 1 = sums of the halves, tile 2 = d_lhs x d
-                                   tile 3 = fma(f32(sc0 x tile 0 + sc1 x tile 1), tile 2, tile 3)
-                                   Q2_K: again, with tile 0 = m0 x sum0 + m1 x sum1, a product of int16 pairs
+    one sum, 1 x 2 vectors:   tile 0 = sums, tile 1 = d_lhs x scale, tile 2 + v = fma(f32(tile 0), tile 1, ...)
+                              tile 2 + v += outer product of dsum_lhs and the minima
+                              Q2_K: again, with tile 0 = m0 x sum0 + m1 x sum1, a product of int16 pairs
+    Q6_K, 1 x 1 vector:       tiles 0, 1 = sums of the halves, tile 2 = d_lhs x d
+                              tile 3 = fma(f32(sc0 x tile 0 + sc1 x tile 1), tile 2, tile 3)
 
 GEMV: four panels a turn, sums in four rows of tile 0 (halves: of 0 and 1), accumulators in four rows of tile 2.
 """
@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.planes.code import SUB16, PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.sme2_verbs import StreamingVerbs, read_two_halves
 from kernels.families.planes.tile import ARGUMENTS, DSUM, SUMS, D
 from kernels.families.planes.unpack import column_scales, entry_names, operands_in_turn, unpack
-from kernels.families.planes.verbs import SUB16
 from kernels.jit.ir import F32, I32, I64, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.scalable import as_scalable, first_lanes, load_repeated, store_lanes
@@ -73,8 +73,13 @@ class PlaneStreaming:
         return 4 * self.lanes
 
     @property
+    def code(self) -> PlaneCode:
+        """Of the operands."""
+        return self.rhs.code
+
+    @property
     def by_halves(self) -> bool:
-        return self.rhs.code.sub == SUB16
+        return self.code.sub == SUB16
 
     @property
     def verbs(self) -> StreamingVerbs:
@@ -96,6 +101,15 @@ class PlaneStreaming:
 class PlaneMopa(PlaneStreaming):
     """A GEMM of one vector of rows x `panels`."""
 
+    @staticmethod
+    def num_panels(code: PlaneCode) -> int:
+        """Sums of halves leave tiles for one."""
+        return 1 if code.multiplied().sub == SUB16 else 2
+
+    @property
+    def code(self) -> PlaneCode:
+        return self.verbs.gemm_code(self.rhs.code)
+
     @property
     def first_tile(self) -> int:
         """Of the accumulators."""
@@ -104,7 +118,7 @@ class PlaneMopa(PlaneStreaming):
     @property
     def positions(self) -> dict[str, int]:
         """Where a column's entries lie in scratch; the operands first, for loads of four vectors."""
-        return {name: i * self.vector_bytes for i, name in enumerate(entry_names(self.rhs, self.verbs))}
+        return {name: i * self.vector_bytes for i, name in enumerate(entry_names(self.rhs, self.verbs, self.code))}
 
     @property
     def column_bytes(self) -> int:
@@ -135,7 +149,7 @@ class PlaneMopa(PlaneStreaming):
 
     def _unpack(self, f: Function, panels: Sequence[Value], index: Value, into: Value) -> None:
         for p, panel in enumerate(panels):
-            (entries,) = unpack(f, self.rhs, self.verbs, *self.rhs.emit_block(f, panel, index))
+            (entries,) = unpack(f, self.rhs, self.verbs, *self.rhs.emit_block(f, panel, index), self.code)
             for name, value in entries.items():
                 f.store(value, into, p * self.column_bytes + self.positions[name], align=self.vector_bytes)
 
@@ -177,7 +191,7 @@ class PlaneMopa(PlaneStreaming):
         return f.load(type_, lhs, field * self.lhs.scalars_bytes, align=4)
 
     def _whole(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
-        """Scales per 32."""
+        """One sum."""
         rows = [self._operands(f, lhs, half) for half in range(2)]
         d = self._scalars(f, lhs, D)
         for v in range(self.panels):
@@ -188,12 +202,18 @@ class PlaneMopa(PlaneStreaming):
                 for row, column in zip(rows[half], columns, strict=True):
                     add_outer_bytes(f, 0, row, column)
             self._accumulate(f, array, 0, 1, self.first_tile + v)
-            if self.rhs.code.has_min:
+            if self.rhs.code.has_min and self.rhs.code.sub == SUB16:
+                zero_tiles(f, [0, 1])
+                add_outer_floats(f, 1, d, self._entry(f, record, v, "minimum"))
+                pairs = self._scalars(f, lhs, SUMS, SHORTS)
+                add_outer_pairs(f, 0, pairs, self._entry(f, record, v, "mins", SHORTS))
+                self._accumulate(f, array, 0, 1, self.first_tile + v)
+            elif self.rhs.code.has_min:
                 dsum = self._scalars(f, lhs, DSUM)
                 add_outer_floats(f, self.first_tile + v, dsum, self._entry(f, record, v, "minimum"))
 
     def _halves(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
-        """Scales per 16."""
+        """Sums of both halves."""
         zero_tiles(f, [0, 1, 2])
         d = self._scalars(f, lhs, D)
         add_outer_floats(f, 2, d, self._entry(f, record, 0, "scale"))
@@ -205,11 +225,6 @@ class PlaneMopa(PlaneStreaming):
         for at in range(0, self.lanes, AT_ONCE):
             sums = read_two_halves(f, array[at], array[at + 1], [scales] * AT_ONCE)
             fma_four(f, array[at + 3], to_floats(f, sums), read_four(f, FLOATS, array[at + 2]))
-        if self.rhs.code.has_min:
-            zero_tiles(f, [0, 2])
-            add_outer_floats(f, 2, d, self._entry(f, record, 0, "minimum"))
-            add_outer_pairs(f, 0, self._scalars(f, lhs, SUMS, SHORTS), self._entry(f, record, 0, "mins", SHORTS))
-            self._accumulate(f, array, 0, 2, 3)
 
     def _accumulate(self, f: Function, array: ArrayIndices, sums: int, scales: int, into: int) -> None:
         """into = fma(f32(sums), scales, into), tile by tile."""
@@ -268,5 +283,5 @@ class PlaneStreamingGemv(PlaneStreaming):
             fma_four_by_one(f, array[2], [e["minimum"] for e in entries], dsum)
 
     def _scales(self, f: Function, scales: Value, block: Value) -> dict[str, Value]:
-        made = column_scales(f, self.rhs, self.verbs, scales, block)
+        made = column_scales(f, self.rhs, self.verbs, scales, block, self.code)
         return {name: as_scalable(f, value) for name, value in made.items()}

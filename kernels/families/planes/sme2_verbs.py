@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.verbs import PlanePortable, floats, table_vector
 from kernels.jit.ir import F16, Function, Value, vector
 from kernels.jit.scalable import as_fixed, as_scalable, look_up_in
@@ -14,6 +15,9 @@ from kernels.jit.streaming import INTS, read_four
 @dataclass(frozen=True, slots=True)
 class StreamingVerbs(PlanePortable):
     """Fixed vectors as long as the streaming ones; the products are the tiles' own."""
+
+    def gemm_code(self, code: PlaneCode) -> PlaneCode:
+        return code.multiplied()
 
     def half_to_float(self, f: Function, pointer: Value, offset: int) -> Value:
         return f.cast("fpext", f.load(vector(self.lanes, F16), pointer, offset), floats(self.lanes))

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.planes.code import SUB16, PlaneCode
 from kernels.families.planes.rhs import PlaneRhs
-from kernels.families.planes.verbs import SUB16, Entry, Verbs, floats
+from kernels.families.planes.verbs import Entry, Verbs, floats
 from kernels.jit.ir import F32, I32, I64, PTR, Function, Value, Variable
+from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
 from kernels.quant.fields import BLOCK
 
@@ -21,6 +23,7 @@ class PlaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels.
 
     prefetch_bytes: how far ahead the GEMV asks for weights; a GEMM asks for those of the next panels; 0: neither.
+    as_written: instructions keep the order of the emitter, where LLVM's own needs more registers than there are.
     """
 
     name: MatmulName
@@ -31,25 +34,29 @@ class PlaneTile:
     verbs: Verbs
     features: str
     prefetch_bytes: int = 0
+    as_written: bool = False
 
     def function(self) -> Function:
-        return Function(str(self.name), [*ARGUMENTS, ("lo", F32), ("hi", F32)], self.features)
+        attributes = (AS_WRITTEN,) if self.as_written else ()
+        return Function(str(self.name), [*ARGUMENTS, ("lo", F32), ("hi", F32)], self.features, attributes=attributes)
 
 
 class Emission:
     """What GEMM and GEMV share: the groups of panels and a block's formula."""
 
-    def __init__(self, tile: PlaneTile, f: Function) -> None:
+    def __init__(self, tile: PlaneTile, f: Function, code: PlaneCode) -> None:
+        """`code`: of the operands."""
         self.tile, self.f = tile, f
-        self.lhs, self.rhs, self.verbs, self.code = tile.lhs, tile.rhs, tile.verbs, tile.rhs.code
+        self.lhs, self.rhs, self.verbs, self.code = tile.lhs, tile.rhs, tile.verbs, code
         self.floats = floats(tile.verbs.lanes)
         self.num_blocks = f["k"] >> 5
         self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
         self.rhs_panel_bytes = tile.rhs.emit_panel_bytes(self.num_blocks)
-        has_sub16, owes = tile.rhs.code.sub == SUB16, bool(tile.verbs.owed(tile.rhs.code))
-        self.needs_bias = owes and not has_sub16
-        self.needs_sums = has_sub16 and (owes or tile.rhs.code.has_min)
-        self.needs_dsum = tile.rhs.code.has_min and not has_sub16
+        owes = bool(tile.verbs.owed(code))
+        self.has_mins = code.has_min and tile.rhs.code.sub == SUB16
+        self.needs_bias = owes and code.sub != SUB16
+        self.needs_sums = code.sub == SUB16 and (owes or self.has_mins)
+        self.needs_dsum = code.has_min and not self.has_mins
 
     def text(self) -> str:
         self.all_columns()
@@ -104,7 +111,7 @@ class Emission:
         """The float steps of one vector of columns and one unit of rows."""
         f = self.f
         value = f.fma(f.cast("sitofp", total, self.floats), d * entry("scale"), acc.get())
-        if self.code.has_min and self.code.sub == SUB16:
+        if self.has_mins:
             assert sums is not None
             mins = self.verbs.pair_dot(f, entry("mins"), sums)
             value = f.fma(f.cast("sitofp", mins, self.floats), d * entry("minimum"), value)

@@ -4,39 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kernels.families.planes.code import SUB16, PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
-from kernels.families.planes.verbs import SUB16, Verbs
-from kernels.jit.ir import F32, I8, I32, Function, Value, vector
+from kernels.families.planes.verbs import Verbs
+from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
 from kernels.quant.fields import BLOCK
 
 
-def entry_names(rhs: PlaneRhs, verbs: Verbs) -> tuple[str, ...]:
+def entry_names(rhs: PlaneRhs, verbs: Verbs, code: PlaneCode) -> tuple[str, ...]:
     """What `unpack` makes for each vector of a panel."""
-    code = rhs.code
     names = [*(f"operand{step}" for step in range(OPERANDS // verbs.vectors)), "scale"]
     if code.has_min:
         names.append("minimum")
     if code.sub == SUB16:
         names += ["sub0", "sub1"]
         names += ["owed"] if verbs.owed(code) else []
+    if rhs.code.sub == SUB16:
         names += ["mins"] if code.has_min else []
     return tuple(names)
 
 
-def unpack(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value) -> list[dict[str, Value]]:
-    """`scales`: address of the f16 fields over the block. -> for each vector of the panel its entries."""
+def unpack(
+    f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value, code: PlaneCode
+) -> list[dict[str, Value]]:
+    """`scales`: address of the f16 fields over the block. `code`: of the operands, the layout's own or `multiplied`.
+
+    -> for each vector of the panel its entries
+    """
     made: list[dict[str, Value]] = [{} for _ in range(verbs.vectors)]
-    for name, value in column_scales(f, rhs, verbs, scales, block).items():
+    for name, value in column_scales(f, rhs, verbs, scales, block, code).items():
         for vector_, spread in zip(made, verbs.by_vector(f, value), strict=True):
             vector_[name] = spread
-    for index, operand in enumerate(_operands(f, rhs, verbs, block)):
+    codes = _codes(f, rhs, block)
+    if code == rhs.code:
+        operands = [_weights(f, rhs, verbs, operand) for operand in codes]
+    else:
+        operands = _multiplied(f, rhs, codes, block, code.zero)
+    for index, operand in enumerate(operands):
         made[index % verbs.vectors][f"operand{index // verbs.vectors}"] = operand
     return made
 
 
-def column_scales(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value) -> dict[str, Value]:
+def column_scales(
+    f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block: Value, code: PlaneCode
+) -> dict[str, Value]:
     """The entries of a panel but for the operands: one element a column."""
-    code = rhs.code
     shared = {"scale": verbs.half_to_float(f, scales, 0)}
     if code.has_min:
         shared["minimum"] = verbs.half_to_float(f, scales, 2 * rhs.nr)
@@ -45,7 +57,11 @@ def column_scales(f: Function, rhs: PlaneRhs, verbs: Verbs, scales: Value, block
             if name in shared:
                 shared[name] = shared[name] * _bytes_to_float(f, rhs, block, offset)
     if code.sub == SUB16:
-        shared |= _sub_scales(f, rhs, verbs, block)
+        shared |= verbs.sub_scales(f, code, _sub_scales(f, rhs, block))
+    elif rhs.code.sub == SUB16 and rhs.code.zero:
+        shared["scale"] = f.zero(vector(rhs.nr, F32)) - shared["scale"]  # of negated products
+    if rhs.code.sub == SUB16 and code.has_min:
+        shared["mins"] = f.cast("bitcast", _sub_bytes(f, rhs, block, "zext") >> 4, vector(rhs.nr, I32))
     return shared
 
 
@@ -55,17 +71,18 @@ def _bytes_to_float(f: Function, rhs: PlaneRhs, block: Value, offset: int) -> Va
     return f.cast("sitofp", loaded, vector(rhs.nr, F32))
 
 
-def _sub_scales(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> dict[str, Value]:
-    loaded = f.load(vector(2 * rhs.nr, I8), block)
-    words, lanes = vector(2 * rhs.nr, "i16"), vector(rhs.nr, I32)
-    if not rhs.code.has_min:
-        return verbs.sub_scales(f, rhs.code, f.cast("sext", loaded, words))
-    both = f.cast("zext", loaded, words)
-    return {**verbs.sub_scales(f, rhs.code, both & 15), "mins": f.cast("bitcast", both >> 4, lanes)}
+def _sub_bytes(f: Function, rhs: PlaneRhs, block: Value, extension: str) -> Value:
+    """Two bytes a column as i16."""
+    return f.cast(extension, f.load(vector(2 * rhs.nr, I8), block), vector(2 * rhs.nr, I16))
 
 
-def _operands(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> list[Value]:
-    """The bits of all planes put together, then looked up or freed of the zero point as the verbs want it."""
+def _sub_scales(f: Function, rhs: PlaneRhs, block: Value) -> Value:
+    """Two scales a column, i16."""
+    return _sub_bytes(f, rhs, block, "zext") & 15 if rhs.code.has_min else _sub_bytes(f, rhs, block, "sext")
+
+
+def _codes(f: Function, rhs: PlaneRhs, block: Value) -> list[Value]:
+    """The bits of all planes put together, operand by operand."""
     code, type_ = rhs.code, vector(rhs.word_bytes, I8)
     made: list[Value] = []
     low = first = 0
@@ -75,7 +92,25 @@ def _operands(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> list[Va
             bits = _bits(words[index % width], width, index, low)
             made = [*made[:index], made[index] | bits, *made[index + 1 :]] if low else [*made, bits]
         low, first = low + width, first + width
-    return [_weights(f, rhs, verbs, codes) for codes in made]
+    return made
+
+
+def _multiplied(f: Function, rhs: PlaneRhs, codes: list[Value], block: Value, zero: int) -> list[Value]:
+    """Weights times their scales per 16, negated where the code has a zero point, plus `zero`: modulo 256."""
+    code = rhs.code
+    scales = f.load(vector(2 * rhs.nr, I8), block)
+    if code.has_min:
+        scales = scales & 15
+    factors: dict[tuple[int, ...], Value] = {}
+    made = []
+    for index, operand in enumerate(codes):
+        lanes = tuple(2 * column + 2 * index // OPERANDS for column in rhs.operand_columns(index))
+        if lanes not in factors:
+            factors[lanes] = f.shuffle(scales, lanes)
+        weights = f.const(operand.type, code.zero) - operand if code.zero else operand
+        product = weights * factors[lanes]
+        made.append(product + zero if zero else product)
+    return made
 
 
 def operands_in_turn(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value) -> Iterator[tuple[int, Value]]:

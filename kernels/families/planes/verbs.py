@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from kernels.families.block32.portable import Portable
-from kernels.families.planes.code import PlaneCode
+from kernels.families.planes.code import SUB16, PlaneCode
 from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
 
 Entry: TypeAlias = Callable[[str], Value]
 """What of a column vector has this name: operand0 ..., scale, minimum, sub0, sub1, owed, mins."""
-
-SUB16 = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,9 @@ class Verbs(Protocol):
 
     @property
     def rows(self) -> int: ...
+
+    def gemm_code(self, code: PlaneCode) -> PlaneCode:
+        """Of a GEMM's operands, which are unpacked once for many rows: weights, or those times their scales per 16."""
 
     def owed(self, code: PlaneCode) -> int:
         """What operands exceed the weights by, to be mended by the sums of the LHS; 0: operands are the weights."""
@@ -87,6 +88,9 @@ class IntegerVerbs:
     lanes: int
     vectors: int = 1
     rows: int = 1
+
+    def gemm_code(self, code: PlaneCode) -> PlaneCode:
+        return code
 
     def owed(self, code: PlaneCode) -> int:
         return 0

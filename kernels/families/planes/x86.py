@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from kernels.families.planes.code import PlaneCode
-from kernels.families.planes.verbs import SUB16, Entry, IntegerVerbs, Sum, as_pairs, floats, table_vector
+from kernels.families.planes.code import SUB16, PlaneCode
+from kernels.families.planes.verbs import Entry, IntegerVerbs, Sum, as_pairs, floats, table_vector
 from kernels.jit.ir import F16, I1, I8, I16, I32, Function, Value, vector
 
 LHS_MAX = 127
@@ -68,6 +68,9 @@ class X86Verbs(IntegerVerbs):
 @dataclass(frozen=True, slots=True)
 class PlaneVnni(X86Verbs):
     """vpdpbusd adds 4-wide u8 x s8 in int32; what is owed is where the sum starts. Table values are stored plus 128."""
+
+    def gemm_code(self, code: PlaneCode) -> PlaneCode:
+        return code.multiplied(zero=128)
 
     def owed(self, code: PlaneCode) -> int:
         return 128 if code.table else code.zero
