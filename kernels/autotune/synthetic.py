@@ -109,6 +109,8 @@ class SyntheticMatmul:
 
     def __exit__(self, *_: object) -> None:
         self._executor.close()
+        # Runs are methods of this object: a cycle, in which copies would outlive the next task's, and the packing.
+        self.gemm_runs, self.gemv_runs = [], []
 
     def _run_portion(self, first_op: int) -> None:
         self._turn = (self._turn + 1) % PORTIONS

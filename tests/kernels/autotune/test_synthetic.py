@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from kernels.autotune.synthetic import PORTIONS, SyntheticMatmul
@@ -33,3 +36,18 @@ def test_all_candidates_compute_the_same(task: TileTask) -> None:
             run()
             assert bench.product[0].tobytes() == products[0][0].tobytes()
             assert not bench.product[1:].any()
+
+
+def test_nothing_outlives_its_use() -> None:
+    """Copies of the weights are larger than caches, and the next task makes its own: none waits for a collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        with Team(2) as team:
+            with SyntheticMatmul(TASKS[0], TASKS[0].gemms, TASKS[0].gemvs, KernelLibrary(), team, 40) as bench:
+                alive = weakref.ref(bench)
+                bench.gemm_runs[0]()
+            del bench
+            assert alive() is None
+    finally:
+        gc.enable()
