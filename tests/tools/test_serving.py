@@ -16,7 +16,7 @@ def comparison(concurrency: int, ratio: float, *, low: float | None = None) -> d
     return {
         "max_concurrency": concurrency,
         "num_rounds": 3,
-        "failed": {"a": 0, "b": 1},
+        "rounds": [{"a": {"failures": {}}, "b": {"failures": {"ReadError": 1}}}],
         "figures": dict.fromkeys(FIGURES, figure),
     }
 
@@ -35,7 +35,7 @@ def test_a_figure_that_nobody_has_is_a_dash() -> None:
 def test_the_text_says_how_to_make_it_again() -> None:
     text = paragraph([comparison(1, 2.0)], SERVING, ["-r", "2"])
     assert text.startswith('`make compare ARGS="-r 2"` on ')
-    assert "1 failed requests" in text
+    assert "failed requests: Gemmule 0, llama-server 1 (ReadError)\n" in text
     assert "m.gguf" in text
 
 

@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,13 +67,23 @@ def table(comparisons: Sequence[Mapping[str, Any]]) -> str:
 def paragraph(comparisons: Sequence[Mapping[str, Any]], serving: Serving, words: Sequence[str]) -> str:
     """The CPU and the command, then the table."""
     arguments = f' ARGS="{" ".join(words)}"' if words else ""
-    rounds, failed = comparisons[0]["num_rounds"], [one["failed"] for one in comparisons]
-    lost = sum(one["a"] + one["b"] for one in failed)
+    rounds = comparisons[0]["num_rounds"]
+    failed = ", ".join(_failures(comparisons, side, name) for side, name in (("a", "Gemmule"), ("b", PEER)))
     head = (
         f"`make compare{arguments}` on {cpu_name()}, {serving.num_threads} threads each, {serving.model.name}, "
-        f"medians of {rounds} interleaved rounds, {lost} failed requests:\n"
+        f"medians of {rounds} interleaved rounds; failed requests: {failed}\n"
     )
     return f"{head}\n{table(comparisons)}"
+
+
+def _failures(comparisons: Sequence[Mapping[str, Any]], side: str, name: str) -> str:
+    """How many requests of all loads failed, and of what."""
+    reasons: Counter[str] = Counter()
+    for comparison in comparisons:
+        for of_round in comparison["rounds"]:
+            reasons.update(of_round[side]["failures"])
+    why = f" ({', '.join(sorted(reasons))})" if reasons else ""
+    return f"{name} {reasons.total()}{why}"
 
 
 def cpu_name() -> str:
