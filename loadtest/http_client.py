@@ -7,6 +7,7 @@ follows.
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -67,7 +68,7 @@ class HttpClient:
         path = "/v1/chat/completions" if self._chat else "/v1/completions"
         try:
             async with asyncio.timeout(self._timeout_s):
-                async with self._http.stream("POST", path, json=self._request(ask)) as response:
+                async with aclosing(await self._sent(path, self._request(ask))) as response:
                     if response.status_code != 200:
                         raise RequestFailed(f"HTTP {response.status_code}", _message(await response.aread()))
                     return await self._read(response)
@@ -78,6 +79,24 @@ class HttpClient:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+    async def _sent(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
+        """A server may close a kept connection while a request is on its way to it: then it is sent once more."""
+        is_new = False
+
+        async def trace(event: str, _: Mapping[str, Any]) -> None:
+            nonlocal is_new
+            is_new = is_new or event.startswith("connection.connect_tcp")
+
+        def request() -> httpx.Request:
+            return self._http.build_request("POST", path, json=body, extensions={"trace": trace})
+
+        try:
+            return await self._http.send(request(), stream=True)
+        except httpx.RemoteProtocolError:
+            if is_new:
+                raise
+            return await self._http.send(request(), stream=True)
 
     def _request(self, ask: Ask) -> dict[str, Any]:
         said: dict[str, Any]
