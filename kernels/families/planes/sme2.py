@@ -214,6 +214,7 @@ class PlaneMopa(PlaneStreaming):
 
     def _halves(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
         """Sums of both halves."""
+        assert not self.rhs.code.has_min, "minima come with one sum"
         zero_tiles(f, [0, 1, 2])
         d = self._scalars(f, lhs, D)
         add_outer_floats(f, 2, d, self._entry(f, record, 0, "scale"))
