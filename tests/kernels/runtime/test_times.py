@@ -8,6 +8,10 @@ from kernels.runtime.executor import Executor
 from kernels.runtime.program import KernelSlot, ProgramBuilder
 from tests.kernels.runtime.test_executor import BUSY, a_step, busy, counting_program, run
 
+RATE = 1.01
+"""Ticks a second are known to a thousandth where they are measured on a busy machine; counts are held against the clock
+to ten of them."""
+
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_work_barrier_and_dispatch_of_every_thread_are_the_wall_time(num_threads: int) -> None:
@@ -21,7 +25,7 @@ def test_work_barrier_and_dispatch_of_every_thread_are_the_wall_time(num_threads
         times = executor.times()
     assert times.steps == 3
     assert len(times.threads) == num_threads
-    assert 0 < times.wall_s <= times.call_s
+    assert 0 < times.wall_s <= RATE * times.call_s
     for index, thread in enumerate(times.threads):
         total_s = thread.work + thread.barrier + thread.dispatch
         # A worker sees the end of a step when it is scheduled next: apart from that the sums are exact.
@@ -39,7 +43,8 @@ def test_ticks_and_the_clock_agree() -> None:
             run(executor, a_step())
         took_s = time.perf_counter() - begun_s
         times = executor.times()
-    assert times.wall_s <= times.call_s <= took_s
+    assert times.wall_s <= RATE * times.call_s
+    assert times.call_s <= took_s
     assert times.wall_s > 0.5 * took_s
 
 
