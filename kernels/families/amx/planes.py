@@ -12,6 +12,7 @@ from kernels.families.planes.code import SUB16, PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.tile import DSUM, SUMS, D
 from kernels.families.planes.unpack import entry_names, unpack
+from kernels.families.planes.verbs import IntegerVerbs
 from kernels.families.planes.x86 import PlaneVnni
 from kernels.jit.ir import F32, I32, Function, Value, vector
 from kernels.jit.masked import FLOATS
@@ -20,7 +21,7 @@ from kernels.jit.tiles import ROW_BYTES
 
 @dataclass(frozen=True, slots=True)
 class _SignedVerbs(PlaneVnni):
-    """Operands have a sign: nothing is owed."""
+    """Operands have a sign: nothing is owed. Scales per 16 are floats."""
 
     lanes: int = COLUMNS
 
@@ -29,6 +30,10 @@ class _SignedVerbs(PlaneVnni):
 
     def owed(self, code: PlaneCode) -> int:
         return 0
+
+    def sub_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
+        halves = IntegerVerbs.sub_scales(self, f, code, pairs)
+        return {name: f.cast("sitofp", half, FLOATS) for name, half in halves.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,7 @@ class PlaneRecords:
         for step in range(OPERANDS):
             f.store(made[f"operand{step}"], record, step * ROW_BYTES, align=64)
         for name in self._entries:
-            value = f.cast("sitofp", made[name], FLOATS) if name.startswith("sub") else made[name]
-            f.store(value, record, self._at(name), align=64)
+            f.store(made[name], record, self._at(name), align=64)
 
     def _at(self, name: str) -> int:
         return (OPERANDS + self._entries.index(name)) * ROW_BYTES
@@ -80,7 +84,7 @@ class PlaneRecords:
         value = f.fma(total, d * entry("scale"), acc)
         if not self.rhs.code.has_min:
             return value
-        if "mins" not in self._entries:
+        if not self.rhs.code.has_mins16:
             return f.fma(entry("minimum"), row.field(DSUM, F32), value)
         mins = _SignedVerbs().pair_dot(f, entry("mins", vector(COLUMNS, I32)), row.field(SUMS, I32))
         return f.fma(f.cast("sitofp", mins, FLOATS), d * entry("minimum"), value)

@@ -37,6 +37,11 @@ class PlaneCode:
     def largest(self) -> int:
         return (1 << sum(self.planes)) - 1
 
+    @property
+    def has_mins16(self) -> bool:
+        """Minima a byte per 16 elements, not an f32 per 32."""
+        return self.has_min and self.sub == SUB16
+
     def multiplied(self, zero: int = 0) -> PlaneCode:
         """Of weights times their scales per 16, if those are bytes: then a block has one sum. Else the code itself.
 

@@ -121,8 +121,7 @@ _RUNGS = (
 
 def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
     rhs = PlaneRhs(code, use.nr, use.lhs.kr)
-    has_mins16 = code.has_min and code.sub == SUB16
-    has_sums16 = has_mins16 or use.verbs.gemm_code(code).sub == SUB16
+    has_sums16 = code.has_mins16 or use.verbs.gemm_code(code).sub == SUB16
     rows, panels = use.gemm16 if use.gemm16 and has_sums16 else use.gemm
     gemm = PlaneTile(
         _name(use.lhs, rhs, rows, panels, use.engine, use.tech),
@@ -133,7 +132,7 @@ def _variants(code: PlaneCode, use: _PlaneRung) -> tuple[MatmulVariant, ...]:
         use.verbs,
         use.rung.attributes,
         use.prefetch,
-        as_written=use.engine == "neon" and has_mins16,
+        as_written=use.engine == "neon" and code.has_mins16,
     )
     verbs, tech = use.gemv or (use.verbs, use.tech)
     panels = use.gemv_panels

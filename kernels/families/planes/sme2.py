@@ -202,7 +202,7 @@ class PlaneMopa(PlaneStreaming):
                 for row, column in zip(rows[half], columns, strict=True):
                     add_outer_bytes(f, 0, row, column)
             self._accumulate(f, array, 0, 1, self.first_tile + v)
-            if self.rhs.code.has_min and self.rhs.code.sub == SUB16:
+            if self.rhs.code.has_mins16:
                 zero_tiles(f, [0, 1])
                 add_outer_floats(f, 1, d, self._entry(f, record, v, "minimum"))
                 pairs = self._scalars(f, lhs, SUMS, SHORTS)

@@ -53,7 +53,7 @@ class Emission:
         self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
         self.rhs_panel_bytes = tile.rhs.emit_panel_bytes(self.num_blocks)
         owes = bool(tile.verbs.owed(code))
-        self.has_mins = code.has_min and tile.rhs.code.sub == SUB16
+        self.has_mins = tile.rhs.code.has_mins16
         self.needs_bias = owes and code.sub != SUB16
         self.needs_sums = code.sub == SUB16 and (owes or self.has_mins)
         self.needs_dsum = code.has_min and not self.has_mins

@@ -19,8 +19,8 @@ def entry_names(rhs: PlaneRhs, verbs: Verbs, code: PlaneCode) -> tuple[str, ...]
     if code.sub == SUB16:
         names += ["sub0", "sub1"]
         names += ["owed"] if verbs.owed(code) else []
-    if rhs.code.sub == SUB16:
-        names += ["mins"] if code.has_min else []
+    if rhs.code.has_mins16:
+        names.append("mins")
     return tuple(names)
 
 
@@ -60,7 +60,7 @@ def column_scales(
         shared |= verbs.sub_scales(f, code, _sub_scales(f, rhs, block))
     elif rhs.code.sub == SUB16 and rhs.code.zero:
         shared["scale"] = f.zero(vector(rhs.nr, F32)) - shared["scale"]  # of negated products
-    if rhs.code.sub == SUB16 and code.has_min:
+    if rhs.code.has_mins16:
         shared["mins"] = f.cast("bitcast", _sub_bytes(f, rhs, block, "zext") >> 4, vector(rhs.nr, I32))
     return shared
 
