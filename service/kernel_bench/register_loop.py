@@ -17,6 +17,7 @@ OPERAND = re.compile(rf"{MEMORY}|%\w+|\$-?\w+")
 BRANCH = re.compile(r"j\w+$")
 MOVE = re.compile(r"vp?broadcast\w+$|vmov[adqu]\w*$|vlddqu$")
 CONVERTS = re.compile(r"vcvtph2ps$|vpmov[sz]x\w\w$")  # from memory they are loads; they read half of what they write
+ZEROES = re.compile(r"vp?xor\w*$")  # a register with itself: no pipe takes part, and what was loaded is zeros too
 READS_ITS_RESULT = re.compile(r"vfn?m|vpdp")
 FUSED = re.compile(r"(vfn?m\w+?)(132|213|231)(ps)$")
 SUM_LAST = {"231": (0, 1, 2), "213": (1, 2, 0), "132": (0, 2, 1)}
@@ -67,6 +68,9 @@ class _Reader:
         if MOVE.match(name) or (from_memory and CONVERTS.match(name)):
             if places[0] is not None:
                 self.now[places[-1]] = self._operand(places[0])
+            return
+        if ZEROES.match(name) and len(places) == 3 and places[0] == places[1]:
+            self.now[places[-1]] = LOADED
             return
         tied = bool(READS_ITS_RESULT.match(name))
         read = [place for place in (places if tied else places[:-1]) if place is not None]

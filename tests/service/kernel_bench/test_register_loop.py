@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -57,8 +60,32 @@ def test_sums_are_carried_to_the_next_turn() -> None:
     assert sums[-1].endswith(first_read)
 
 
+def test_a_register_that_is_cleared_holds_what_was_loaded() -> None:
+    """No operation: as an own register it might get a number that its old encoding does not have."""
+    begun, loop = LOOP.split("\tvpaddw", 1)
+    loop = f"{begun}\tvpxor\t%xmm0, %xmm0, %xmm0\n\tvpaddw{loop}"
+    assert [line for line in register_loop(loop) if "xor" in line] == []
+
+
+ASSEMBLE = """
+from kernels.cpu import detect_cpu
+from kernels.ladder import rungs_for
+from kernels.registry import matmul_variants
+from service.kernel_bench.ceiling import ceiling_of
+usable = rungs_for(detect_cpu())
+print([ceiling_of(variant) is None for _, variant in matmul_variants() if variant.rung in usable])
+"""
+
+
+def test_the_loops_of_this_cpu_assemble() -> None:
+    """In a process of its own, for LLVM ends it where a line is wrong."""
+    done = subprocess.run([sys.executable, "-c", ASSEMBLE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "False" in done.stdout or os.uname().machine != "x86_64"
+
+
 @pytest.mark.parametrize("variant", X86, ids=lambda variant: str(variant.name))
-def test_every_hot_loop_assembles_with_its_operations(variant: MatmulVariant) -> None:
+def test_every_hot_loop_keeps_its_operations(variant: MatmulVariant) -> None:
     assembly = compile_here(variant.emit(), "x86_64", emit="assembly").decode()
     lines = register_loop(assembly)
     text = "\n".join(lines)
