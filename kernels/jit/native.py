@@ -168,6 +168,19 @@ def pause(typingctx: Any) -> Any:
 
 
 @intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Asks for the cache line of an address that will be read soon; it need not be anybody's."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = [ir.IntType(8).as_pointer(), _I32, _I32, _I32]
+        ask = declare(builder, "llvm.prefetch.p0", ir.VoidType(), kind)
+        builder.call(ask, [pointer_to(builder, args[0], ir.IntType(8)), _I32(0), _I32(3), _I32(1)])
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64), codegen
+
+
+@intrinsic
 def read_ticks(typingctx: Any) -> Any:
     """The tick counter: rdtsc on x86, cntvct_el0 on Arm. Not serialising."""
 

@@ -1,4 +1,5 @@
-"""Lanes of vectors in other places: pairs doubled and swapped, lanes scattered. See kernels.jit.vector."""
+"""Lanes of vectors in other places: pairs doubled and swapped, lanes scattered, squares transposed. See
+kernels.jit.vector."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -37,48 +38,6 @@ def swap_pairs(typingctx: Any, value: Any) -> Any:
     return unary(F32x16, F32x16, _shuffle([lane ^ 1 for lane in range(LANES)]))
 
 
-def _scatter(builder: Any, target: Any, stride: Any, lanes: Any, align: int) -> None:
-    for lane in range(LANES):
-        item = builder.extract_element(lanes, ir.IntType(32)(lane))
-        builder.store(item, pointer_to(builder, target, item.type), align=align)
-        target = builder.add(target, stride)
-
-
-@intrinsic
-def scatter_f16x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
-    """16 f32 as f16, rounded to nearest even, `stride` bytes apart."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        target, stride, value = args
-        halves = builder.fptrunc(value, ir.VectorType(ir.HalfType(), LANES))
-        _scatter(builder, target, stride, builder.bitcast(halves, ir.VectorType(ir.IntType(16), LANES)), 2)
-        return context.get_dummy_value()
-
-    return _signature(nb.none, nb.int64, nb.int64, F32x16), codegen
-
-
-@intrinsic
-def scatter_f32x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
-    """16 f32, `stride` bytes apart."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _scatter(builder, args[0], args[1], args[2], 4)
-        return context.get_dummy_value()
-
-    return _signature(nb.none, nb.int64, nb.int64, F32x16), codegen
-
-
-@intrinsic
-def scatter_i8x16(typingctx: Any, address: Any, stride: Any, value: Any) -> Any:
-    """The low byte of 16 i32, `stride` bytes apart."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        _scatter(builder, args[0], args[1], builder.trunc(args[2], ir.VectorType(ir.IntType(8), LANES)), 1)
-        return context.get_dummy_value()
-
-    return _signature(nb.none, nb.int64, nb.int64, I32x16), codegen
-
-
 @intrinsic
 def store_i8x16(typingctx: Any, address: Any, value: Any) -> Any:
     """The low byte of 16 i32."""
@@ -89,6 +48,47 @@ def store_i8x16(typingctx: Any, address: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return _signature(nb.none, nb.int64, I32x16), codegen
+
+
+def _transpose(bits: int) -> Any:
+    """Four times each row of the upper half is interleaved with its fellow of the lower half."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        source, source_stride, target, target_stride = args
+        kind = ir.VectorType(ir.IntType(bits), LANES)
+        rows = []
+        for _ in range(LANES):
+            rows.append(builder.load(pointer_to(builder, source, kind), align=bits // 8))
+            source = builder.add(source, source_stride)
+        half = LANES // 2
+        lanes = [lane for pair in zip(range(LANES), range(LANES, 2 * LANES), strict=True) for lane in pair]
+        orders = [ir.Constant(ir.VectorType(ir.IntType(32), LANES), part) for part in (lanes[:LANES], lanes[LANES:])]
+        for _ in range(LANES.bit_length() - 1):
+            rows = [builder.shuffle_vector(rows[i], rows[i + half], order) for i in range(half) for order in orders]
+        for row in rows:
+            builder.store(row, pointer_to(builder, target, kind), align=bits // 8)
+            target = builder.add(target, target_stride)
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64, nb.int64, nb.int64, nb.int64), codegen
+
+
+@intrinsic
+def transpose_i8(typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any) -> Any:
+    """16 x 16 elements of a byte; rows are `source_stride` bytes apart, as columns `target_stride`."""
+    return _transpose(8)
+
+
+@intrinsic
+def transpose_i16(typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any) -> Any:
+    """As transpose_i8, elements of two bytes."""
+    return _transpose(16)
+
+
+@intrinsic
+def transpose_i32(typingctx: Any, source: Any, source_stride: Any, target: Any, target_stride: Any) -> Any:
+    """As transpose_i8, elements of four bytes."""
+    return _transpose(32)
 
 
 @intrinsic

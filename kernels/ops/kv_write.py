@@ -1,8 +1,9 @@
-"""Writes a token's key and value of one head to its block of the KV cache, in the cache's type. Knows no op.
+"""Writes keys and values of one head to their block of the KV cache, in the cache's type. Knows no op.
 
 K goes to column `offset` of K^T [head_dim, 32], V to row `offset` of V [32, head_dim]; kernels.runtime.kv_types draws
-the blocks. head_dim is a multiple of 16. What is finite stays finite: f16 saturates. A NaN or an infinity becomes NaN
-(in q8_0 for the whole group), so that the step which made it can be refused.
+the blocks. Keys of 16 tokens side by side are transposed in registers, with the bits of one at a time. head_dim is a
+multiple of 16. What is finite stays finite: f16 saturates. A NaN or an infinity becomes NaN (in q8_0 for the whole
+group), so that the step which made it can be refused.
 """
 
 from typing import Any, Final
@@ -10,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit.function import inlined, native
-from kernels.jit.native import load_half, store_half
-from kernels.jit.rearrange import scatter_f16x16, scatter_f32x16, scatter_i8x16, store_i8x16
+from kernels.jit.native import load, load_half, store, store_half
+from kernels.jit.rearrange import store_i8x16, transpose_i8, transpose_i16, transpose_i32
 from kernels.jit.vector import (
     LANES,
     above,
@@ -28,10 +29,11 @@ from kernels.jit.vector import (
     sum_lanes,
 )
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, SCALE_BYTES
+from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, Q8_0_KV, SCALE_BYTES
 
 F16: Final = F16_KV.code
 F32: Final = F32_KV.code
+F16_BYTES, F32_BYTES, Q8_0_BYTES = (kind.element_bytes for kind in (F16_KV, F32_KV, Q8_0_KV))
 _MOST_HALF: Final = np.float32(65504)
 _LEVELS: Final = np.float32(127)
 _SHARE: Final = np.float32(1 / 127)
@@ -77,39 +79,76 @@ def _levels(x: Any, inverse: float) -> Any:
 
 
 @native
-def write_key(head: int, plane: int, offset: int, head_dim: int, kind: int) -> None:
-    """f32[head_dim] into column `offset` of K^T."""
+def _write_row(head: int, target: int, scales: int, scale_stride: int, head_dim: int, kind: int) -> None:
+    """f32[head_dim] as a row of elements at `target`; its scales, if any, `scale_stride` bytes apart."""
     if kind == F16:
         for i in range(0, head_dim, LANES):
-            at = plane + 2 * (BLOCK_TOKENS * i + offset)
-            scatter_f16x16(at, 2 * BLOCK_TOKENS, _saturated(load_f32x16(head + 4 * i)))
+            store_f16x16(target + 2 * i, _saturated(load_f32x16(head + 4 * i)))
     elif kind == F32:
         for i in range(0, head_dim, LANES):
-            scatter_f32x16(plane + 4 * (BLOCK_TOKENS * i + offset), 4 * BLOCK_TOKENS, load_f32x16(head + 4 * i))
+            store_f32x16(target + 4 * i, load_f32x16(head + 4 * i))
     else:
-        scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * offset
         for first in range(0, head_dim, GROUP):
             stop = min(first + GROUP, head_dim)
-            inverse = _write_scale(head + 4 * first, stop - first, scales + first // GROUP * BLOCK_TOKENS * SCALE_BYTES)
+            inverse = _write_scale(head + 4 * first, stop - first, scales)
+            scales += scale_stride
             for i in range(first, stop, LANES):
-                levels = _levels(load_f32x16(head + 4 * i), inverse)
-                scatter_i8x16(plane + BLOCK_TOKENS * i + offset, BLOCK_TOKENS, levels)
+                store_i8x16(target + i, _levels(load_f32x16(head + 4 * i), inverse))
+
+
+@inlined
+def _element_bytes(kind: int) -> int:
+    if kind == F16:
+        return F16_BYTES
+    return F32_BYTES if kind == F32 else Q8_0_BYTES
+
+
+@inlined
+def _transpose(rows: int, row_bytes: int, plane: int, head_dim: int, kind: int) -> None:
+    """16 rows of `head_dim` elements become 16 columns of the plane."""
+    for i in range(0, head_dim, LANES):
+        if kind == F16:
+            transpose_i16(rows + 2 * i, row_bytes, plane + 2 * BLOCK_TOKENS * i, 2 * BLOCK_TOKENS)
+        elif kind == F32:
+            transpose_i32(rows + 4 * i, row_bytes, plane + 4 * BLOCK_TOKENS * i, 4 * BLOCK_TOKENS)
+        else:
+            transpose_i8(rows + i, row_bytes, plane + BLOCK_TOKENS * i, BLOCK_TOKENS)
+
+
+@inlined
+def _scatter(row: int, plane: int, head_dim: int, kind: int) -> None:
+    """A row of `head_dim` elements becomes a column of the plane."""
+    for i in range(head_dim):
+        if kind == F16:
+            store(plane + 2 * BLOCK_TOKENS * i, load(row + 2 * i, np.int16), np.int16)
+        elif kind == F32:
+            store(plane + 4 * BLOCK_TOKENS * i, load(row + 4 * i, np.int32), np.int32)
+        else:
+            store(plane + BLOCK_TOKENS * i, load(row + i, np.int8), np.int8)
+
+
+@native
+def write_keys(
+    heads: int, stride: int, count: int, plane: int, offset: int, head_dim: int, kind: int, scratch: int
+) -> None:
+    """f32[count, head_dim], rows `stride` bytes apart, into columns offset..offset + count of K^T; count is 1 or 16.
+
+    scratch: room for as many rows in the cache's type.
+    """
+    size = _element_bytes(kind)
+    scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * offset
+    for token in range(count):
+        row, scale = scratch + size * head_dim * token, scales + SCALE_BYTES * token
+        _write_row(heads + stride * token, row, scale, SCALE_BYTES * BLOCK_TOKENS, head_dim, kind)
+    if count == LANES:
+        _transpose(scratch, size * head_dim, plane + size * offset, head_dim, kind)
+    else:
+        _scatter(scratch, plane + size * offset, head_dim, kind)
 
 
 @native
 def write_value(head: int, plane: int, offset: int, head_dim: int, kind: int) -> None:
     """f32[head_dim] into row `offset` of V."""
-    if kind == F16:
-        for i in range(0, head_dim, LANES):
-            store_f16x16(plane + 2 * (head_dim * offset + i), _saturated(load_f32x16(head + 4 * i)))
-    elif kind == F32:
-        for i in range(0, head_dim, LANES):
-            store_f32x16(plane + 4 * (head_dim * offset + i), load_f32x16(head + 4 * i))
-    else:
-        num_groups = (head_dim + GROUP - 1) // GROUP
-        scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * num_groups * offset
-        for first in range(0, head_dim, GROUP):
-            stop = min(first + GROUP, head_dim)
-            inverse = _write_scale(head + 4 * first, stop - first, scales + first // GROUP * SCALE_BYTES)
-            for i in range(first, stop, LANES):
-                store_i8x16(plane + head_dim * offset + i, _levels(load_f32x16(head + 4 * i), inverse))
+    num_groups = (head_dim + GROUP - 1) // GROUP
+    scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * num_groups * offset
+    _write_row(head, plane + _element_bytes(kind) * head_dim * offset, scales, SCALE_BYTES, head_dim, kind)

@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from kernels.jit.function import inlined, native, op_function
-from kernels.jit.native import load, record, store
+from kernels.jit.native import load, prefetch, record, store
 from kernels.jit.rearrange import alternate, double_high, double_low, swap_pairs
 from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f32x16
-from kernels.ops.kv_write import write_key, write_value
+from kernels.ops.kv_write import write_keys, write_value
 from kernels.ops.rms_norm import add_row, rms_norm_row
 from kernels.ops.rope_table import RopeTable
-from kernels.runtime.abi import BLOCK_TOKENS, STEP, THREAD, Record, op_record
+from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
 from kernels.runtime.kv_types import F16_KV, KVType
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
@@ -113,13 +113,13 @@ def _rotate(op: Any, head: int, out: int, cos: int, sin: int) -> None:
 
 
 @inlined
-def _rope_group(op: Any, step: Any, token: int, group: int) -> None:
-    """A key head, the query heads that look at it, and its value."""
+def _rope_token(op: Any, step: Any, token: int, group: int) -> None:
+    """A key head, where it is, the query heads that look at it, and its value, which goes to the cache."""
     position: Any = np.int64(load(step.positions + 4 * token, np.int32))
     position = max(0, min(position, op.num_positions - 1))
     row = 4 * (op.rope_dim // 2) * position
     cos, sin = op.cos + row, op.sin + row
-    head_bytes, plane_bytes = 4 * op.head_dim, op.plane_bytes
+    head_bytes = 4 * op.head_dim
     num_queries: Any = op.num_heads // op.num_kv_heads
     first = num_queries * group
 
@@ -139,13 +139,48 @@ def _rope_group(op: Any, step: Any, token: int, group: int) -> None:
         query += head_bytes
         out += head_bytes
 
-    slot: Any = np.int64(load(step.kv_slots + 4 * token, np.int32))
-    plane = op.kv + 2 * plane_bytes * (op.num_kv_heads * (slot // BLOCK_TOKENS) + group)
     if op.k_norm != 0:
         rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
     _rotate(op, key, key, cos, sin)
-    write_key(key, plane, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
-    write_value(value, plane + plane_bytes, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
+    slot = _slot(step, token)
+    write_value(value, _plane(op, slot, group) + op.plane_bytes, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
+
+
+@inlined
+def _ask_for(op: Any, token: int, group: int) -> None:
+    """What _rope_token reads of a row: short stretches, too far from those of the last token for the CPU to guess."""
+    head_bytes = 4 * op.head_dim
+    num_queries: Any = op.num_heads // op.num_kv_heads
+    query = op.q + op.q_stride * token + op.q_first + head_bytes * num_queries * group
+    for line in range(0, head_bytes * num_queries, CACHE_LINE):
+        prefetch(query + line)
+    key, value = op.k + op.k_stride * token + op.k_first, op.v + op.v_stride * token + op.v_first
+    for line in range(head_bytes * group, head_bytes * (group + 1), CACHE_LINE):
+        prefetch(key + line)
+        prefetch(value + line)
+
+
+@inlined
+def _slot(step: Any, token: int) -> Any:
+    return np.int64(load(step.kv_slots + 4 * token, np.int32))
+
+
+@inlined
+def _plane(op: Any, slot: Any, group: int) -> Any:
+    """K of a slot's block and a kv head; V follows."""
+    return op.kv + 2 * op.plane_bytes * (op.num_kv_heads * (slot // BLOCK_TOKENS) + group)
+
+
+@inlined
+def _num_neighbours(step: Any, token: int, stop: int) -> int:
+    """LANES if so many tokens from `token` on fill a block's slots side by side, else 1."""
+    first = _slot(step, token)
+    if token + LANES > stop or first % BLOCK_TOKENS + LANES > BLOCK_TOKENS:
+        return 1
+    for lane in range(1, LANES):
+        if _slot(step, token + lane) != first + lane:
+            return 1
+    return LANES
 
 
 @op_function
@@ -160,9 +195,17 @@ def rope_kv(op_address: int, thread_address: int) -> int:
         chunk = take_chunk(op, thread, 1)
         if chunk >= num_chunks:
             break
-        first = chunk // num_groups * size
-        for token in range(first, min(first + size, step.num_tokens)):
-            _rope_group(op, step, token, chunk % num_groups)
+        group, token = chunk % num_groups, chunk // num_groups * size
+        stop = min(token + size, step.num_tokens)
+        while token < stop:
+            count = _num_neighbours(step, token, stop)
+            for neighbour in range(token, token + count):
+                _ask_for(op, min(neighbour + 1, stop - 1), group)
+                _rope_token(op, step, neighbour, group)
+            keys, slot = op.k + op.k_stride * token + op.k_first + 4 * op.head_dim * group, _slot(step, token)
+            plane, offset = _plane(op, slot, group), slot % BLOCK_TOKENS
+            write_keys(keys, op.k_stride, count, plane, offset, op.head_dim, op.kv_type, thread.scratch)
+            token += count
     thread.units = step.num_tokens
     return 0
 
@@ -234,6 +277,7 @@ class RopeKvOp:
             bytes_per_unit=8 * width + (8 + 4) * kv_width + self.num_kv_heads * token_bytes,
             operations_per_unit=3 * (width + kv_width),
         )
+        builder.scratch(LANES * token_bytes)
         builder.op(self.name, record=ROPE_KV, run=rope_kv.address, slots=(slot,), args=args)
 
 

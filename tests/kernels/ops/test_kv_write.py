@@ -7,27 +7,33 @@ import pytest
 
 from kernels.attention.kv_blocks import Floats, cache_blocks, stored
 from kernels.jit.function import c_callable
-from kernels.ops.kv_write import write_key, write_value
+from kernels.jit.vector import LANES
+from kernels.ops.kv_write import write_keys, write_value
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, Q8_0_KV, KVType
 
 EVERY_TYPE = pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
 
 
-@c_callable("int64(int64, int64, int64, int64, int64, int64, int64)")
-def write(k: int, v: int, block: int, plane_bytes: int, offset: int, head_dim: int, kind: int) -> int:
-    write_key(k, block, offset, head_dim, kind)
-    write_value(v, block + plane_bytes, offset, head_dim, kind)
+@c_callable("int64(int64, int64, int64, int64, int64, int64, int64, int64, int64)")
+def write(
+    k: int, v: int, count: int, block: int, plane_bytes: int, offset: int, head_dim: int, kind: int, scratch: int
+) -> int:
+    write_keys(k, 4 * head_dim, count, block, offset, head_dim, kind, scratch)
+    for token in range(count):
+        write_value(v + 4 * head_dim * token, block + plane_bytes, offset + token, head_dim, kind)
     return 0
 
 
-def written(k: Floats, v: Floats, kv: KVType) -> np.ndarray:
-    """One block of one kv head; k, v: f32[tokens, head_dim], written from the last token to the first."""
+def written(k: Floats, v: Floats, kv: KVType, together: int = 1) -> np.ndarray:
+    """One block of one kv head; k, v: f32[tokens, head_dim], written `together` at a time, from the last on."""
     head_dim = k.shape[1]
     block = np.zeros((2, kv.plane_bytes(head_dim)), np.uint8)
-    for token in reversed(range(len(k))):
-        addresses = (k[token].ctypes.data, v[token].ctypes.data, block.ctypes.data)
-        write.ctypes(*addresses, kv.plane_bytes(head_dim), token, head_dim, kv.code)
+    scratch = np.zeros((LANES, kv.head_bytes(head_dim)), np.uint8)
+    for token in reversed(range(0, len(k), together)):
+        rows = (k[token].ctypes.data, v[token].ctypes.data, together)
+        where = (block.ctypes.data, kv.plane_bytes(head_dim), token)
+        write.ctypes(*rows, *where, head_dim, kv.code, scratch.ctypes.data)
     return block
 
 
@@ -47,6 +53,13 @@ def test_the_bytes(kv: KVType, head_dim: int) -> None:
     for num_tokens in (1, 7, BLOCK_TOKENS):
         block = written(k[:num_tokens], v[:num_tokens], kv)
         np.testing.assert_array_equal(block, cache_blocks(k[:num_tokens, None], v[:num_tokens, None], kv)[0, 0])
+
+
+@EVERY_TYPE
+@pytest.mark.parametrize("head_dim", [16, 64, 80, 256])
+def test_sixteen_tokens_at_once(kv: KVType, head_dim: int) -> None:
+    k, v = numbers(head_dim, seed=1)
+    np.testing.assert_array_equal(written(k, v, kv, together=LANES), written(k, v, kv))
 
 
 def test_how_near_q8_0_is() -> None:
