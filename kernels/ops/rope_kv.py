@@ -123,9 +123,7 @@ def _rope_token(op: Any, step: Any, token: int, group: int) -> None:
     num_queries: Any = op.num_heads // op.num_kv_heads
     first = num_queries * group
 
-    query = op.q + op.q_stride * token + op.q_first + head_bytes * first
-    key = op.k + op.k_stride * token + op.k_first + head_bytes * group
-    value = op.v + op.v_stride * token + op.v_first + head_bytes * group
+    query, key, value = _heads(op, token, group)
     if op.bias != 0:
         bias = op.bias + head_bytes * op.num_heads
         add_row(query, op.bias + head_bytes * first, query, op.head_dim * num_queries)
@@ -147,15 +145,22 @@ def _rope_token(op: Any, step: Any, token: int, group: int) -> None:
 
 
 @inlined
+def _heads(op: Any, token: int, group: int) -> Any:
+    """Where a row has the first query head of a group, its key head and its value."""
+    num_queries: Any = op.num_heads // op.num_kv_heads
+    head = 4 * op.head_dim * group
+    query = op.q + op.q_stride * token + op.q_first + head * num_queries
+    return query, op.k + op.k_stride * token + op.k_first + head, op.v + op.v_stride * token + op.v_first + head
+
+
+@inlined
 def _ask_for(op: Any, token: int, group: int) -> None:
     """What _rope_token reads of a row: short stretches, too far from those of the last token for the CPU to guess."""
     head_bytes = 4 * op.head_dim
-    num_queries: Any = op.num_heads // op.num_kv_heads
-    query = op.q + op.q_stride * token + op.q_first + head_bytes * num_queries * group
-    for line in range(0, head_bytes * num_queries, CACHE_LINE):
+    query, key, value = _heads(op, token, group)
+    for line in range(0, head_bytes * (op.num_heads // op.num_kv_heads), CACHE_LINE):
         prefetch(query + line)
-    key, value = op.k + op.k_stride * token + op.k_first, op.v + op.v_stride * token + op.v_first
-    for line in range(head_bytes * group, head_bytes * (group + 1), CACHE_LINE):
+    for line in range(0, head_bytes, CACHE_LINE):
         prefetch(key + line)
         prefetch(value + line)
 
@@ -202,9 +207,9 @@ def rope_kv(op_address: int, thread_address: int) -> int:
             for neighbour in range(token, token + count):
                 _ask_for(op, min(neighbour + 1, stop - 1), group)
                 _rope_token(op, step, neighbour, group)
-            keys, slot = op.k + op.k_stride * token + op.k_first + 4 * op.head_dim * group, _slot(step, token)
+            (_, key, _), slot = _heads(op, token, group), _slot(step, token)
             plane, offset = _plane(op, slot, group), slot % BLOCK_TOKENS
-            write_keys(keys, op.k_stride, count, plane, offset, op.head_dim, op.kv_type, thread.scratch)
+            write_keys(key, op.k_stride, count, plane, offset, op.head_dim, op.kv_type, thread.scratch)
             token += count
     thread.units = step.num_tokens
     return 0
@@ -277,7 +282,7 @@ class RopeKvOp:
             bytes_per_unit=8 * width + (8 + 4) * kv_width + self.num_kv_heads * token_bytes,
             operations_per_unit=3 * (width + kv_width),
         )
-        builder.scratch(LANES * token_bytes)
+        builder.scratch(LANES * self.kv_type.element_plane_bytes(self.head_dim) // BLOCK_TOKENS)
         builder.op(self.name, record=ROPE_KV, run=rope_kv.address, slots=(slot,), args=args)
 
 

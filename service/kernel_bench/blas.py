@@ -10,8 +10,9 @@ import sys
 from service.kernel_bench.shape import SAMPLE_S, Shape
 
 _BLAS = """
-import ctypes, sys, time
-ctypes.CDLL(None).prctl(1, 9)  # a process that is stopped would not see that its parent has died
+import ctypes, signal, sys, time
+PR_SET_PDEATHSIG = 1  # a process that is stopped would not see that its parent has died
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 import numpy as np
 m, n, k, copies = (int(argument) for argument in sys.argv[1:5])
 sample_s = float(sys.argv[5])

@@ -6,11 +6,12 @@ import pytest
 
 from kernels.runtime.executor import Executor
 from kernels.runtime.program import KernelSlot, ProgramBuilder
+from kernels.runtime.ticks import tick_rate, ticks_now
 from tests.kernels.runtime.test_executor import BUSY, a_step, busy, counting_program, run
 
 RATE = 1.01
 """Ticks a second are known to a thousandth where they are measured on a busy machine; counts are held against the clock
-to ten of them."""
+to ten of them, and against ticks that the test reads itself exactly."""
 
 
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
@@ -20,12 +21,15 @@ def test_work_barrier_and_dispatch_of_every_thread_are_the_wall_time(num_threads
         slot = (KernelSlot("busy", "busy"),)
         builder.op("busy", record=BUSY, run=busy.address, slots=slot, args={"ticks": 2_000_000})
     with Executor(builder.build(), num_threads) as executor:
+        begun = ticks_now()
         for phase in ("prefill", "decode", "decode"):
             run(executor, a_step(phase=phase))
+        took = ticks_now() - begun
         times = executor.times()
     assert times.steps == 3
     assert len(times.threads) == num_threads
     assert 0 < times.wall_s <= RATE * times.call_s
+    assert round(times.wall_s * tick_rate()) <= took
     for index, thread in enumerate(times.threads):
         total_s = thread.work + thread.barrier + thread.dispatch
         # A worker sees the end of a step when it is scheduled next: apart from that the sums are exact.
@@ -38,12 +42,13 @@ def test_ticks_and_the_clock_agree() -> None:
     builder = ProgramBuilder()
     builder.op("busy", record=BUSY, run=busy.address, slots=(KernelSlot("busy", "busy"),), args={"ticks": 20_000_000})
     with Executor(builder.build(), 1) as executor:
-        begun_s = time.perf_counter()
+        begun, begun_s = ticks_now(), time.perf_counter()
         for _ in range(10):
             run(executor, a_step())
-        took_s = time.perf_counter() - begun_s
+        took_s, took = time.perf_counter() - begun_s, ticks_now() - begun
         times = executor.times()
     assert times.wall_s <= RATE * times.call_s
+    assert round(times.wall_s * tick_rate()) <= took
     assert times.call_s <= took_s
     assert times.wall_s > 0.5 * took_s
 
