@@ -44,15 +44,13 @@ class CachedReads:
         size = num_blocks * self.scale_plane_bytes
         return Scales(self.f.stack(size), self.f.stack(size))
 
-    def widen_scales(self, scales: Scales, index: Value, key: Value, value: Value, later: Value) -> None:
-        """Those of the range's `index`th block, whose planes are `key` and `value`; `later`: K of one to come."""
+    def widen_scales(self, scales: Scales, index: Value, key: Value, value: Value) -> None:
+        """Those of the range's `index`th block, whose planes are `key` and `value`."""
         f, plane = self.f, self.kv.element_plane_bytes(self.head_dim)
         num_scales = BLOCK_TOKENS * self.kv.num_groups(self.head_dim)
-        for number, (source, target) in enumerate(((key, scales.keys), (value, scales.values))):
+        for source, target in ((key, scales.keys), (value, scales.values)):
             source, into = f.offset(source, plane), f.offset(target, index * self.scale_plane_bytes)
-            ahead = f.offset(later, number * self.kv.plane_bytes(self.head_dim) + plane)
             with f.loop(0, f.const(I64, num_scales), CHUNK) as first:
-                f.prefetch(ahead, first << 1)
                 at, to = f.offset(source, first << 1), f.offset(into, first << 2)
                 for scale in range(0, CHUNK, self.isa.lanes):
                     f.store(self.isa.halves(f, at, SCALE_BYTES * scale), to, 4 * scale, align=4)
@@ -76,5 +74,6 @@ class CachedReads:
         return self.f.splat(self.f.load(F32, scales, 4 * (offset // GROUP), align=4), self.isa.floats)
 
     def prefetch(self, ahead: Value, num_bytes: int) -> None:
+        """Into L2: what is asked for meanwhile is more than L1 holds."""
         for line in range(0, num_bytes, LINE_BYTES):
-            self.f.prefetch(ahead, line)
+            self.f.prefetch(ahead, line, locality=2)

@@ -12,12 +12,13 @@ from kernels.attention.emit import PARTIAL_HEAD, Tile
 from kernels.attention.kv_blocks import Bytes, Floats
 from kernels.attention.merge import Merge
 from kernels.attention.program import AttentionShape
+from kernels.attention.range_planes import RANGE_BLOCKS
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.errors import KernelsError
 from kernels.jit.library import KernelLibrary
 
 _SIZE, _POINTER = ctypes.c_int64, ctypes.c_void_p
-ATTENTION = ctypes.CFUNCTYPE(None, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER)
+ATTENTION = ctypes.CFUNCTYPE(None, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER, _SIZE, _POINTER, _POINTER)
 MERGE = ctypes.CFUNCTYPE(None, _SIZE, _POINTER, _POINTER)
 UNTOUCHED = np.float32(7)
 
@@ -50,7 +51,8 @@ class DirectAttention:
         run = ATTENTION(self.library.address(self.tile.name))
         out = np.full((q.shape[0] + 1, PARTIAL_HEAD + self.tile.head_dim), UNTOUCHED, np.float32)
         addresses = (q.ctypes.data, positions.ctypes.data, start, cache.table.ctypes.data, cache.blocks.ctypes.data)
-        run(q.shape[0], *addresses, int(cache.blocks[0].nbytes), out.ctypes.data)
+        ahead = np.zeros(RANGE_BLOCKS, np.int64)  # nothing: asking for an address that cannot be read does nothing
+        run(q.shape[0], *addresses, int(cache.blocks[0].nbytes), out.ctypes.data, ahead.ctypes.data)
         if not (out[-1] == UNTOUCHED).all():
             raise WroteTooFar(f"{self.tile.name} wrote past its last row")
         return out[:-1]

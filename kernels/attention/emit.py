@@ -1,7 +1,7 @@
 """Writes the attention micro-kernel: rows of queries against one range of 128 tokens of the KV cache.
 
     void attention(i64 num_rows, const f32 *q, const i32 *positions, i64 start, const i32 *block_table,
-                   const void *kv, i64 block_stride_bytes, f32 *partials)
+                   const void *kv, i64 block_stride_bytes, f32 *partials, const void *const *ahead)
 
     q           f32[num_rows, head_dim], times scale x log2(e); with a soft cap times scale x 2 log2(e) / cap
     positions   i32[num_rows], ascending: row r sees the tokens of the sequence up to and with positions[r], of these
@@ -10,6 +10,7 @@
     block_table i32[], the sequence's blocks from its first token on
     kv          K^T, then V, of block 0 of this layer and kv head, as kernels.runtime.kv_types lays them out
     partials    f32[num_rows, 16 + head_dim]: m, l, 14 unused, o
+    ahead       four addresses, of K^T and V of a block and kv head each: what is read soon, and may be any
 
 For each row, over the tokens t of the range that it sees: s = q . k, m = max s, p = 2^(s - m), l = sum p, o = sum p v.
 A row that sees none gets m = -inf, l = 0, o = 0. With a soft cap (Gemma 2, arXiv:2408.00118) s becomes
@@ -20,9 +21,9 @@ Every sum has one order, whatever the tile, the other rows and the instruction s
 its group may, add p = 0 times a finite v, which changes no bit. Slots past the last visible token are read as K only,
 and their scores replaced before use: what they hold does not matter.
 
-A group's scores prefetch the V of their block, its output the K of the next range: a decode reads the cache at the
-speed of memory (without it, at half). A wide tile makes the range floats first, once for all rows: on an AVX-512 that
-leaves one of seven vector instructions of its products out, and pays from some five groups of rows on.
+What is ahead is prefetched, half of it by a group's scores, half by its output, so at the speed of memory all along: by
+the scores alone, a decode took a fifth longer. A wide tile makes the range floats first, once for all rows: on an
+AVX-512 that leaves one of seven vector instructions of its products out, and pays from some five groups of rows on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from itertools import pairwise
 
 from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
-from kernels.attention.range_planes import RangePlanes
+from kernels.attention.range_planes import RangePlanes, num_blocks
 from kernels.attention.sight import RANGE_TOKENS, Sight
 from kernels.attention.softmax import Softmax
 from kernels.jit.ir import I64, PTR, Function, Value, Variable
@@ -96,7 +97,7 @@ class Tile:
     def emit(self) -> str:
         assert self.head_dim % SUM_LANES == 0, f"head_dim {self.head_dim} is no multiple of {SUM_LANES}"
         arguments = [("num_rows", I64), ("q", PTR), ("positions", PTR), ("start", I64), ("block_table", PTR)]
-        arguments += [("kv", PTR), ("block_stride", I64), ("partials", PTR)]
+        arguments += [("kv", PTR), ("block_stride", I64), ("partials", PTR), ("ahead", PTR)]
         return _Emission(self, Function(self.name, arguments, self.features)).text()
 
 
@@ -107,6 +108,7 @@ class _Emission:
         self.softmax = Softmax(f, tile.isa)
         self.sight = Sight(f, tile.window)
         self.scores = f.stack(tile.rows * ROW_BYTES)
+        self.plane_bytes = tile.kv.plane_bytes(tile.head_dim)
         self.planes = RangePlanes(f, tile.isa, tile.kv, tile.head_dim, self.sight, tile.is_wide)
 
     def text(self) -> str:
@@ -127,6 +129,8 @@ class _Emission:
             with f.when(f.select(overlaps, fits, f.compare("ne", rest & few, 0))):
                 self._group(f.select(overlaps, num_rows - few, row_left.get()), few)
                 row_left.set(row_left.get() + few)
+        if not self.tile.is_wide:
+            self.planes.ask_for_rest()
         f.ret()
         return f.text()
 
@@ -158,19 +162,20 @@ class _Emission:
     def _score(self, q: Value, tokens: Value, rows: int) -> None:
         f, lanes = self.f, self.isa.lanes
         vectors = self.tile.vectors(rows, BLOCK_TOKENS)
-        with f.loop(0, (tokens + (BLOCK_TOKENS - 1)) >> 5) as index:
-            keys, values = self.planes.block(index)
+        with f.loop(0, num_blocks(tokens)) as index:
+            keys, plane = self.planes.block(index)[0], self.planes.ahead(index)
             out = f.offset(self.scores, index * (4 * BLOCK_TOKENS))
             with f.loop(0, f.const(I64, BLOCK_TOKENS), vectors * lanes) as column:
                 acc = self._zeros(rows, vectors)
+                ahead = f.offset(plane, column * (self.plane_bytes // BLOCK_TOKENS))
                 if self.planes.scales is None:
-                    self._score_depth(acc, q, keys, column, values, f.const(I64, 0), f.const(I64, self.head_dim), None)
+                    self._score_depth(acc, q, keys, column, ahead, f.const(I64, 0), f.const(I64, self.head_dim), None)
                 else:
                     scales = f.offset(self.planes.scales.keys, index * self.cached.scale_plane_bytes)
                     with f.loop(0, f.const(I64, self.head_dim), GROUP) as first:
                         stop = f.call("llvm.smin.i64", I64, first + GROUP, f.const(I64, self.head_dim))
                         of_group = f.offset(f.offset(scales, first << 2), column << 2)  # 32 tokens a group
-                        self._score_depth(acc, q, keys, column, values, first, stop, of_group)
+                        self._score_depth(acc, q, keys, column, ahead, first, stop, of_group)
                 self._store(acc, f.offset(out, column << 2), ROW_BYTES)
 
     def _score_depth(
@@ -179,7 +184,7 @@ class _Emission:
         q: Value,
         keys: Value,
         column: Value,
-        values: Value,
+        ahead: Value,
         first: Value,
         stop: Value,
         scales: Value | None,
@@ -190,8 +195,7 @@ class _Emission:
         vectors = range(len(acc[0]))
         scale = {} if scales is None else {c: self.cached.key_scale(scales, c * lanes) for c in vectors}
         with f.loop(first, stop, step) as k:
-            for i in range(step):
-                self._prefetch(f.offset(values, (k + i) * row_bytes), row_bytes)
+            self._ask(ahead, k, step, len(vectors))
             at = f.offset(f.offset(keys, k * row_bytes), column * size)
             spread = [
                 self.isa.spread_loads(f, f.offset(q, k << 2), 4 * self.head_dim * r, step) for r in range(len(acc))
@@ -220,7 +224,8 @@ class _Emission:
         with f.loop(0, tokens, BLOCK_TOKENS) as token:
             index = token >> 5
             values = f.offset(self.planes.block(index)[1], column * size)
-            ahead = f.offset(self.planes.later_key(index), column * (BLOCK_TOKENS * size))
+            plane = self.planes.ahead(num_blocks(tokens) + index)
+            ahead = f.offset(plane, column * (self.plane_bytes // self.head_dim))
             count = f.call("llvm.smin.i64", I64, tokens - token, f.const(I64, BLOCK_TOKENS))
             rest = f.remainder(count, step)
             weights, scales = f.offset(self.scores, token << 2), None
@@ -245,11 +250,11 @@ class _Emission:
     ) -> None:
         """acc[r, c] += p[r, k] V[k, c] for `count` tokens from k on."""
         f, lanes, size = self.f, self.isa.lanes, self.tile.operands.element_bytes
-        strip_bytes, num_groups = len(acc[0]) * lanes * size, self.tile.operands.num_groups(self.head_dim)
+        num_groups = self.tile.operands.num_groups(self.head_dim)
+        self._ask(ahead, k, count, len(acc[0]))
         at = f.offset(values, k * (self.head_dim * size))
         spread = [self.isa.spread_loads(f, weights, ROW_BYTES * r, count) for r in range(len(acc))]
         for i in range(count):
-            self._prefetch(f.offset(ahead, (k + i) * strip_bytes), strip_bytes)
             of_token = None if scales is None else f.offset(scales, (k + i) * (4 * num_groups))
 
             def column(c: int, i: int = i, of_token: Value | None = of_token) -> Value:
@@ -274,9 +279,12 @@ class _Emission:
                 columns[c] = column(c)
             acc[r][c].set(self.f.fma(a[r], columns[c], acc[r][c].get()))
 
-    def _prefetch(self, ahead: Value, num_bytes: int) -> None:
+    def _ask(self, plane: Value, turn: Value, count: int, vectors: int) -> None:
+        """For the share of a plane that `count` turns have, each of which reads so many vectors of one like it."""
         if not self.tile.is_wide:  # else widening has asked
-            self.cached.prefetch(ahead, num_bytes)
+            num_turns = BLOCK_TOKENS * self.head_dim // (vectors * self.isa.lanes)
+            share = -(-self.plane_bytes // num_turns)
+            self.cached.prefetch(self.f.offset(plane, turn * share), count * share)
 
     def _store(self, acc: list[list[Variable]], at: Value, row_bytes: int) -> None:
         for r, row in enumerate(acc):

@@ -3,31 +3,38 @@
     out f32[T, heads, head_dim] = softmax(scale x q k) v, causal, over each sequence's blocks of the KV cache; with a
     window, over the last tokens alone
 
-A unit is (sequence, kv head, tile of query tokens); its rows are the tile's tokens x the query heads that share the kv
-head. Tiles are smaller where prefills would be too few units to share; units of many rows have a micro-kernel of their
-own. The ranges of 128 tokens that a row of the unit sees are computed and merged in ascending order. When units are
-fewer than the team can share (a decode of few sequences over a long context), each is cut into parts of some ranges:
-threads store the partials, and whoever finishes a unit's last part merges them, in ascending order as well. So no bit
-depends on the division.
+The ranges of 128 tokens that a row sees are computed and merged in ascending order, whether one thread computes them
+all or several some each (kernels.attention.division). So no bit depends on the division. Units of many rows have a
+micro-kernel of their own.
+
+While a range is computed, the next one is asked for: the heads of a unit ask for a share each, in the order of memory.
+A decode's unit is soon done, so a thread finds its next part before it computes one, to ask for that as well.
 """
 
 from typing import Any, Final
 
 import numpy as np
 
+from kernels.attention.division import DIVISION, PART, divide, find_part, item
 from kernels.attention.emit import PARTIAL_HEAD
+from kernels.attention.range_planes import RANGE_BLOCKS
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.jit.call import call_kernel
 from kernels.jit.function import native, op_function
 from kernels.jit.native import atomic_add_i32, atomic_store_i32, load, record, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
-from kernels.runtime.abi import STEP, THREAD, op_record
+from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, op_record
 from kernels.runtime.chunks import take_chunk
 
-PARTS_PER_THREAD: Final = 4  # a team shares at least so many units or parts, if there are
 VECTOR_BYTES: Final = 4 * LANES
 MANY, DECODE, FEW = range(3)
 """Variants: what a step is charged to, by its largest unit."""
+
+# Of a thread's scratch: addresses of what is asked for, the division, two parts; then rows.
+_DIVISION_AT: Final = CACHE_LINE
+_PARTS_AT: Final = _DIVISION_AT + -(-DIVISION.itemsize // CACHE_LINE) * CACHE_LINE
+_PART_BYTES: Final = -(-PART.itemsize // CACHE_LINE) * CACHE_LINE
+ROWS_AT: Final = _PARTS_AT + 2 * _PART_BYTES
 
 ATTENTION: Final = op_record(
     [
@@ -62,152 +69,93 @@ def attention(op_address: int, thread_address: int) -> int:
     op: Any = record(op_address, ATTENTION)
     thread: Any = record(thread_address, THREAD)
     step: Any = record(thread.step, STEP)
-    wanted = PARTS_PER_THREAD * thread.num_threads
-    tile_tokens = _tile_tokens(op, step, wanted)
-    num_units, most_ranges, most_rows, context = 0, 1, 0, 0
-    for sequence in range(step.num_sequences):
-        length, num_tokens = _item(step.context_lengths, sequence), _num_queries(step, sequence)
-        num_units += op.num_kv_heads * _num_tiles(num_tokens, tile_tokens)
-        most_ranges = max(most_ranges, _most_ranges(op, length, min(num_tokens, tile_tokens)))
-        most_rows = max(most_rows, min(num_tokens, tile_tokens) * op.group)
-        context += _seen(op, length) - _seen(op, length - num_tokens)
-    thread.units = context
-
-    part_ranges = most_ranges
-    if thread.num_threads > 1 and num_units < wanted and num_units * most_ranges * most_rows <= op.max_partials:
-        part_ranges = max(1, num_units * most_ranges // wanted)
-    num_parts = (most_ranges + part_ranges - 1) // part_ranges
-
-    # Sequences, then tiles, backwards: long prefills are cut from their expensive end, decodes fill what is left.
-    sequence, first, unit = step.num_sequences, 0, 0
-    size = 0
-    while True:
-        task = take_chunk(op, thread, 1)
-        while task >= first + size:
-            first += size
-            unit += size // num_parts
-            sequence -= 1
-            if sequence < 0:
-                return DECODE if step.num_tokens == step.num_sequences else MANY if most_rows >= op.many_rows else FEW
-            size = op.num_kv_heads * _num_tiles(_num_queries(step, sequence), tile_tokens) * num_parts
-        within, part = (task - first) // num_parts, (task - first) % num_parts
-        room = most_rows * most_ranges
-        _run_part(op, thread, step, sequence, tile_tokens, within, part, unit + within, part_ranges, num_parts, room)
+    division: Any = record(thread.scratch + _DIVISION_AT, DIVISION)
+    divide(op, thread, step, division)
+    thread.units = division.context
+    found, waiting = thread.scratch + _PARTS_AT, 0
+    while find_part(op, step, division, take_chunk(op, thread, 1), record(found, PART)):
+        part: Any = record(found, PART)
+        if part.start >= part.stop:
+            continue
+        if waiting != 0:
+            _run(op, thread, step, waiting, found)
+        waiting = 0
+        if part.num_tokens == 1:
+            waiting = found
+            found = 2 * (thread.scratch + _PARTS_AT) + _PART_BYTES - found
+        else:
+            _run(op, thread, step, found, 0)
+    if waiting != 0:
+        _run(op, thread, step, waiting, 0)
+    return DECODE if step.num_tokens == step.num_sequences else MANY if division.most_rows >= op.many_rows else FEW
 
 
 @native
-def _item(array: int, index: int) -> int:
-    """Of an i32 array."""
-    return int(load(array + 4 * index, np.int32))
-
-
-@native
-def _num_queries(step: Any, sequence: int) -> int:
-    return _item(step.query_starts, sequence + 1) - _item(step.query_starts, sequence)
-
-
-@native
-def _tile_tokens(op: Any, step: Any, wanted: int) -> int:
-    """Query tokens of a unit: few if prefills would be less than `wanted` units, for decodes fill no gap."""
-    num_units = 0
-    for sequence in range(step.num_sequences):
-        num_tokens = _num_queries(step, sequence)
-        if num_tokens > 1:
-            num_units += op.num_kv_heads * _num_tiles(num_tokens, op.tile_tokens)
-    return int(op.few_tokens if num_units < wanted else op.tile_tokens)
-
-
-@native
-def _num_tiles(num_tokens: int, tile_tokens: int) -> int:
-    return (num_tokens + tile_tokens - 1) // tile_tokens
-
-
-@native
-def _num_ranges(length: int) -> int:
-    return (length + RANGE_TOKENS - 1) // RANGE_TOKENS
-
-
-@native
-def _first_range(op: Any, position: int) -> int:
-    """The first range that the query token at `position` sees a token of."""
-    if op.window == 0:
-        return 0
-    return max(0, position - int(op.window) + 1) // RANGE_TOKENS
-
-
-@native
-def _most_ranges(op: Any, length: int, num_tokens: int) -> int:
-    """At least as many as any unit of a sequence sees, which has so many query tokens."""
-    num_ranges = _num_ranges(length)
-    if op.window == 0:
-        return num_ranges
-    span = int(op.window) + num_tokens - 1
-    return min(num_ranges, (span + RANGE_TOKENS - 2) // RANGE_TOKENS + 1)
-
-
-@native
-def _seen(op: Any, num_tokens: int) -> int:
-    """Tokens that the first `num_tokens` of a sequence see, in sum."""
-    most = num_tokens if op.window == 0 else min(num_tokens, int(op.window))
-    return most * (most + 1) // 2 + (num_tokens - most) * most
-
-
-@native
-def _run_part(
-    op: Any, thread: Any, step: Any, sequence: int, tile_tokens: int, within: int, part: int, unit: int,
-    part_ranges: int, num_parts: int, unit_rows: int,
-) -> None:  # fmt: skip
-    """Part `part` of the unit that is `within` its sequence; `unit_rows`: room of a unit among the partials."""
-    num_tiles = _num_tiles(_num_queries(step, sequence), tile_tokens)
-    kv_head, tile = within // num_tiles, num_tiles - 1 - within % num_tiles
-    token = _item(step.query_starts, sequence) + tile * tile_tokens
-    num_tokens = min(tile_tokens, _item(step.query_starts, sequence + 1) - token)
-    first = _first_range(op, _item(step.positions, token))
-    num_ranges = _num_ranges(_item(step.positions, token + num_tokens - 1) + 1) - first
-    start, stop = part * part_ranges, min((part + 1) * part_ranges, num_ranges)
-    if start >= stop:
-        return
-
-    num_rows = num_tokens * op.group
+def _run(op: Any, thread: Any, step: Any, part_address: int, next_address: int) -> None:
+    """A part; `next_address`: of the one that this thread runs next, 0 if it is not known."""
+    part = record(part_address, PART)
+    head_rows = part.num_tokens * op.group
+    num_rows = part.num_heads * head_rows
+    width = part.num_heads * op.group
     record_bytes = 4 * (PARTIAL_HEAD + op.head_dim)
-    q = thread.scratch
+    head_bytes, unit_bytes = record_bytes * head_rows, record_bytes * num_rows
+    q = thread.scratch + ROWS_AT
     state = q + 4 * op.head_dim * num_rows
-    partial = state + record_bytes * num_rows
-    positions = partial + record_bytes * num_rows
-    _gather(op, step, token, num_rows, kv_head, q, positions)
-    kernel = op.decode if num_tokens == 1 else op.many if num_rows >= op.many_rows else op.few
-    table = step.block_tables + 4 * step.max_blocks * sequence
-    kv = op.kv + kv_head * op.head_stride
-    stored = op.partials + record_bytes * unit_rows * unit
-    stored_bytes = record_bytes * num_rows
-    if num_parts == 1:
+    partial = state + unit_bytes
+    positions = partial + head_bytes
+    _gather(op, step, part, width, q, positions)
+    kernel = op.decode if part.num_tokens == 1 else op.many if head_rows >= op.many_rows else op.few
+    table = step.block_tables + 4 * step.max_blocks * part.sequence
+    stored = op.partials + record_bytes * part.partials
+    is_cut = part.arrivals != 0
+    if not is_cut:
         _clear(state, num_rows, record_bytes)
-    for index in range(start, stop):
-        into = partial if num_parts == 1 else stored + index * stored_bytes
-        begin = (first + index) * RANGE_TOKENS
-        call_kernel(kernel, (num_rows, q, positions, begin, table, kv, op.block_stride, into))
-        if num_parts == 1:
-            call_kernel(op.merge, (num_rows, into, state))
-    if num_parts > 1:
-        arrivals = op.arrivals + 4 * unit
-        needed = (num_ranges + part_ranges - 1) // part_ranges
-        if atomic_add_i32(arrivals, np.int32(1)) != needed - 1:
+    for index in range(part.start, part.stop):
+        for head in range(part.num_heads):
+            if index + 1 == part.stop and next_address != 0:
+                following = record(next_address, PART)
+                _look_ahead(op, thread, step, following, following.start, head)
+            else:
+                _look_ahead(op, thread, step, part, min(index + 1, part.stop - 1), head)
+            into = stored + (index - part.first) * unit_bytes + head * head_bytes if is_cut else partial
+            kv = op.kv + (part.kv_head + head) * op.head_stride
+            rows = (head_rows, q + 4 * op.head_dim * head_rows * head, positions)
+            cache = (index * RANGE_TOKENS, table, kv, op.block_stride)
+            call_kernel(kernel, (*rows, *cache, into, thread.scratch))
+            if not is_cut:
+                call_kernel(op.merge, (head_rows, into, state + head * head_bytes))
+    if is_cut:
+        if atomic_add_i32(part.arrivals, np.int32(1)) != part.unit_parts - 1:
             return
-        atomic_store_i32(arrivals, np.int32(0))
+        atomic_store_i32(part.arrivals, np.int32(0))
         _clear(state, num_rows, record_bytes)
-        for index in range(num_ranges):
-            call_kernel(op.merge, (num_rows, stored + index * stored_bytes, state))
-    _scatter(op, token, num_rows, kv_head, state)
+        for index in range(part.end - part.first):
+            call_kernel(op.merge, (num_rows, stored + index * unit_bytes, state))
+    _scatter(op, part, width, state)
 
 
 @native
-def _gather(op: Any, step: Any, token: int, num_rows: int, kv_head: int, q: int, positions: int) -> None:
-    """The unit's query rows, scaled, and the position of each."""
+def _look_ahead(op: Any, thread: Any, step: Any, part: Any, index: int, turn: int) -> None:
+    """What the `turn`th kv head asks for, of a range and all heads of the part: as many pieces as it has blocks."""
+    table = step.block_tables + 4 * step.max_blocks * part.sequence
+    last = (item(step.context_lengths, part.sequence) - 1) // BLOCK_TOKENS
+    block, head = divmod(turn * RANGE_BLOCKS, part.num_heads)
+    for piece in range(RANGE_BLOCKS):
+        number = item(table, min(index * RANGE_BLOCKS + block, last))
+        at = op.kv + number * op.block_stride + (part.kv_head + head) * op.head_stride
+        store(thread.scratch + 8 * piece, at, np.int64)
+        head += 1
+        if head == part.num_heads:
+            block, head = block + 1, 0
+
+
+@native
+def _gather(op: Any, step: Any, part: Any, width: int, q: int, positions: int) -> None:
+    """The part's query rows, scaled, and the position of each; `width`: heads of a token."""
     scale = f32x16(op.scale)
-    for row in range(num_rows):
-        at = token + row // op.group
-        store(positions + 4 * row, _item(step.positions, at), np.int32)
-        head = kv_head * op.group + row % op.group
+    for row in range(part.num_tokens * width):
+        at, head = part.token + row // width, part.kv_head * op.group + row % width
+        store(positions + 4 * row, item(step.positions, at), np.int32)
         source = op.q + op.q_stride * at + 4 * op.head_dim * head
         for offset in range(0, 4 * op.head_dim, VECTOR_BYTES):
             store_f32x16(q + 4 * op.head_dim * row + offset, load_f32x16(source + offset) * scale)
@@ -224,12 +172,12 @@ def _clear(state: int, num_rows: int, record_bytes: int) -> None:
 
 
 @native
-def _scatter(op: Any, token: int, num_rows: int, kv_head: int, state: int) -> None:
+def _scatter(op: Any, part: Any, width: int, state: int) -> None:
     """o / l to the output."""
-    for row in range(num_rows):
+    for row in range(part.num_tokens * width):
+        at, head = part.token + row // width, part.kv_head * op.group + row % width
         source = state + 4 * (PARTIAL_HEAD + op.head_dim) * row
         share = f32x16(np.float32(1) / load(source + 4, np.float32))
-        head = kv_head * op.group + row % op.group
-        into = op.out + op.out_stride * (token + row // op.group) + 4 * op.head_dim * head
+        into = op.out + op.out_stride * at + 4 * op.head_dim * head
         for offset in range(0, 4 * op.head_dim, VECTOR_BYTES):
             store_f32x16(into + offset, load_f32x16(source + 4 * PARTIAL_HEAD + offset) * share)

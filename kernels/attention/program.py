@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from kernels.attention.division import PARTS_PER_THREAD
 from kernels.attention.emit import PARTIAL_HEAD, Tile, partial_bytes
-from kernels.attention.op import ATTENTION, PARTS_PER_THREAD, attention
+from kernels.attention.op import ATTENTION, ROWS_AT, attention
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
@@ -81,7 +82,7 @@ class AttentionWorkspace:
     ) -> AttentionWorkspace:
         """Room for every decode that is cut, up to a limit: what does not fit is not cut. Untouched pages cost none."""
         num_units = PARTS_PER_THREAD * num_threads
-        wanted = num_units * -(-max_context // RANGE_TOKENS) * shape.group
+        wanted = num_units * -(-max_context // RANGE_TOKENS) * shape.num_heads
         room = min(wanted, MAX_PARTIAL_BYTES // partial_bytes(shape.head_dim))
         partials = builder.buffer("attention_partials", np.float32, (room, PARTIAL_HEAD + shape.head_dim))
         return cls(partials, builder.buffer("attention_arrivals", np.int32, (num_units,)))
@@ -118,8 +119,8 @@ class AttentionOp:
         shape, few, many, decode = self.shape, self.few, self.many, self.decode
         merge = self.variant.merge(shape.head_dim)
         library.load([(kernel.name, kernel.emit) for kernel in (few, many, decode, merge)])
-        num_rows = shape.tile_tokens * shape.group
-        builder.scratch(num_rows * (4 * shape.head_dim + 2 * partial_bytes(shape.head_dim) + 4))
+        num_rows = max(shape.tile_tokens * shape.group, shape.num_heads)
+        builder.scratch(ROWS_AT + num_rows * (4 * shape.head_dim + 2 * partial_bytes(shape.head_dim) + 4))
         args: dict[str, int | float | Buffer] = {
             "q": self.q,
             "q_stride": self.q.row_bytes,

@@ -10,11 +10,15 @@ from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
 from kernels.attention.sight import RANGE_TOKENS, Sight
 from kernels.attention.widened import WidenedRange
-from kernels.jit.ir import I32, I64, Function, Value
+from kernels.jit.ir import I32, I64, PTR, Function, Value
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import KVType
 
 RANGE_BLOCKS = RANGE_TOKENS // BLOCK_TOKENS
+
+
+def num_blocks(tokens: Value) -> Value:
+    return (tokens + (BLOCK_TOKENS - 1)) >> (BLOCK_TOKENS.bit_length() - 1)
 
 
 class RangePlanes:
@@ -29,28 +33,38 @@ class RangePlanes:
         self._wide = WidenedRange.reserve(f, isa, kv, head_dim, RANGE_BLOCKS) if is_wide else None
         self.scales = None if is_wide else self._reads.room_for_scales(RANGE_BLOCKS)
         self._first_block = f["start"] >> 5
-        self._last_block = sight.position(f["num_rows"] - 1) >> 5
 
     def emit_widening(self) -> None:
         """Of the blocks that the last row sees."""
         f = self._f
         if self.scales is None and self._wide is None:
             return
-        with f.loop(0, (self._sight.visible(f["num_rows"] - 1) + (BLOCK_TOKENS - 1)) >> 5) as index:
-            planes, later = self._cached(self._first_block + index), self.later_key(index)
+        with f.loop(0, self._num_blocks()) as index:
+            planes = self._cached(self._first_block + index)
             if self._wide is not None:
-                self._wide.widen(index, *planes, later)
+                self._wide.widen(index, *planes, self.ahead(index << 1))
             elif self.scales is not None:
-                self._reads.widen_scales(self.scales, index, *planes, later)
+                self._reads.widen_scales(self.scales, index, *planes)
 
     def block(self, index: Value) -> tuple[Value, Value]:
         """K^T and V of the range's `index`th block."""
         return self._cached(self._first_block + index) if self._wide is None else self._wide.planes(index)
 
-    def later_key(self, index: Value) -> Value:
-        """K^T in the cache of the block a range after the `index`th, or of the last one."""
-        later = self._first_block + index + RANGE_BLOCKS
-        return self._cached(self._f.call("llvm.smin.i64", I64, later, self._last_block))[0]
+    def ahead(self, index: Value) -> Value:
+        """The `index`th plane of what is read soon."""
+        f = self._f
+        key = f.load(PTR, f["ahead"], (index >> 1) << 3, align=8)
+        return f.offset(key, (index & 1) * self._kv.plane_bytes(self._head_dim))
+
+    def ask_for_rest(self) -> None:
+        """For planes ahead that have no fellow among those of the range."""
+        f = self._f
+        with f.loop(self._num_blocks() << 1, f.const(I64, 2 * RANGE_BLOCKS)) as index:
+            self._reads.prefetch(self.ahead(index), self._kv.plane_bytes(self._head_dim))
+
+    def _num_blocks(self) -> Value:
+        """That the last row sees."""
+        return num_blocks(self._sight.visible(self._f["num_rows"] - 1))
 
     def _cached(self, number: Value) -> tuple[Value, Value]:
         """Of the sequence's block."""

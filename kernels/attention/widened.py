@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.attention.cached import LINE_BYTES, CachedReads
+from kernels.attention.cached import CachedReads
 from kernels.attention.isa import Isa
 from kernels.jit.ir import I64, Function, Value
 from kernels.runtime.abi import BLOCK_TOKENS
@@ -48,7 +48,7 @@ class WidenedRange:
     def _elements(self, source: Value, target: Value, ahead: Value) -> None:
         f, reads, size = self.f, self._reads, self.kv.element_bytes
         with f.loop(0, f.const(I64, BLOCK_TOKENS * self.head_dim), CHUNK) as first:
-            self._ask(f.offset(ahead, first * size), CHUNK * size)
+            self._reads.prefetch(f.offset(ahead, first * size), CHUNK * size)
             at, into = f.offset(source, first * size), f.offset(target, first << 2)
             for offset in range(0, CHUNK, self.isa.lanes):
                 f.store(reads.elements(at, offset, None), into, 4 * offset, align=16)
@@ -62,7 +62,7 @@ class WidenedRange:
             stop = f.call("llvm.smin.i64", I64, first + GROUP, f.const(I64, self.head_dim))
             wide = [self.isa.halves(f, of_group, SCALE_BYTES * column) for column in range(0, BLOCK_TOKENS, lanes)]
             with f.loop(first, stop) as k:
-                self._ask(f.offset(ahead, k * BLOCK_TOKENS), BLOCK_TOKENS)
+                self._reads.prefetch(f.offset(ahead, k * BLOCK_TOKENS), BLOCK_TOKENS)
                 at, into = f.offset(source, k * BLOCK_TOKENS), f.offset(target, k * (4 * BLOCK_TOKENS))
                 for number, scale in enumerate(wide):
                     f.store(self._reads.elements(at, number * lanes, scale), into, 4 * number * lanes, align=16)
@@ -72,7 +72,7 @@ class WidenedRange:
         f, lanes, num_groups = self.f, self.isa.lanes, self.kv.num_groups(self.head_dim)
         scales = f.offset(source, self.kv.element_plane_bytes(self.head_dim))
         with f.loop(0, f.const(I64, BLOCK_TOKENS)) as token:
-            self._ask(f.offset(ahead, token * self.head_dim), self.head_dim)
+            self._reads.prefetch(f.offset(ahead, token * self.head_dim), self.head_dim)
             at, into = f.offset(source, token * self.head_dim), f.offset(target, token * (4 * self.head_dim))
             of_token = f.offset(scales, token * (SCALE_BYTES * num_groups))
             for group in range(num_groups):
@@ -83,8 +83,3 @@ class WidenedRange:
     @property
     def _reads(self) -> CachedReads:
         return CachedReads(self.f, self.isa, self.kv, self.head_dim)
-
-    def _ask(self, ahead: Value, num_bytes: int) -> None:
-        """For L2: much is computed before it is read."""
-        for line in range(0, num_bytes, LINE_BYTES):
-            self.f.prefetch(ahead, line, locality=2)

@@ -37,7 +37,7 @@ def loops(
     """The turns that prefetch: scores and output, not the softmax."""
     tile = variant.tile(HEAD_DIM, None, window, soft_cap, kv)
     found = turns(compile_apart(tile.emit(), variant.rung.arch, emit="assembly").decode())
-    return [loop for loop in found if re.search(r"\t(prefetcht0|prfu?m)\t", loop)]
+    return [loop for loop in found if re.search(r"\t(prefetcht1|prfu?m)\t", loop)]
 
 
 def turns(assembly: str) -> list[str]:

@@ -128,10 +128,10 @@ def test_a_step_without_sequences(library: KernelLibrary) -> None:
 
 def test_cut_units(library: KernelLibrary) -> None:
     """A long decode on a team is cut into parts whose partials are stored, unless there is no room for them."""
-    made, cache = conversations(SMOLLM2, [900])
-    decode = [Chunk(made[0], 899, 900)]
+    made, cache = conversations(SMOLLM2, [2100])
+    decode = [Chunk(made[0], 2099, 2100)]
     outs = []
-    for max_context, is_cut in ((900, True), (128, False)):
+    for max_context, is_cut in ((2100, True), (128, False)):
         with running(library, SMOLLM2, cache, 2, max_context) as step:
             for _ in range(3):  # the count of arrivals is back at 0 after each step
                 outs.append(step.run(decode)[0])
@@ -141,6 +141,17 @@ def test_cut_units(library: KernelLibrary) -> None:
     for out in outs:
         np.testing.assert_array_equal(out, outs[0])
     assert close_to_numpy(SMOLLM2, decode[0], outs[0])
+
+
+def test_a_long_decode_among_short_ones_is_cut(library: KernelLibrary) -> None:
+    """Or a thread would have it to itself when the others are done; what is as long as the rest is not cut."""
+    made, cache = conversations(SMOLLM2, [1500, *[60] * 17])
+    with running(library, SMOLLM2, cache) as alone, running(library, SMOLLM2, cache, 2) as team:
+        for chosen, is_cut in ((made[1:], False), (made, True)):
+            decodes = [Chunk(c, len(c) - 1, len(c)) for c in chosen]
+            for expected, out in zip(alone.run(decodes), team.run(decodes), strict=True):
+                np.testing.assert_array_equal(out, expected)
+            assert team.program.view(team.program.buffers["attention_partials"]).any() == is_cut
 
 
 def test_what_is_charged(library: KernelLibrary) -> None:
