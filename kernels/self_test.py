@@ -1,8 +1,9 @@
 """Selected micro-kernels against their NumPy references, once, before weights are packed for them. Chooses nothing.
 
-A small matmul: one row tile and a row more, columns that end inside a panel. A pair of GEMM and GEMV passes if the LHS
-is packed to the reference's bytes, sums stay within the bound that the tests use, the GEMV gives the GEMM's bits and
-nothing is written outside. What is wrong, broken by a compiler or a CPU, then costs a rung and no answer.
+A small matmul: a row more than a tile has, or than take a path of their own, and columns that end inside a panel. A
+pair of GEMM and GEMV passes if the LHS is packed to the reference's bytes, sums stay within the bound that the tests
+use, the GEMV gives the GEMM's bits and nothing is written outside. What is wrong, broken by a compiler or a CPU, then
+costs a rung and no answer.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class SelfTest:
         self._library.load([*packs.items(), *((str(v.name), v.emit) for v in (gemm, gemv))])
         k = 2 * family.k_step if family.k_step > BLOCK else 3 * BLOCK
         n = max(gemm.name.n_step, gemv.name.n_step) + gemm.rhs.nr // 2 + 1
-        x = np.random.default_rng(SEED).standard_normal((gemm.name.m_step + 1, k), np.float32)
+        m = max(gemm.name.m_step, gemm.few_rows) + 1
+        x = np.random.default_rng(SEED).standard_normal((m, k), np.float32)
         raw = random_weights(family.source, n, k, SEED)
         rhs = gemm.rhs.pack(raw)
         expected = family.reference(x, raw)

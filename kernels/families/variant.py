@@ -70,6 +70,7 @@ class MatmulVariant:
     """A matmul micro-kernel. `is_gemv`: made for m = 1.
 
     least_rows: of a portion, even if their LHS does not stay in L2: the micro-kernel divides K itself.
+    few_rows: portions of so many rows, or less, take a path of their own; 0: none do.
     """
 
     name: MatmulName
@@ -79,6 +80,7 @@ class MatmulVariant:
     lhs_pack: PackVariant
     emit: Callable[[], str]
     least_rows: int = 0
+    few_rows: int = 0
 
     @property
     def is_gemv(self) -> bool:

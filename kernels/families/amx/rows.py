@@ -49,4 +49,4 @@ def row_tile_variant(rhs: RowRhs) -> MatmulVariant:
     few = RowTile(name, lhs, rhs, FEW_ROWS, 1, Avx512Vnni(), AMX_INT8.attributes, prefetch_bytes=PREFETCH_BYTES)
     gemm = RowTileGemm(few, FEW_ROWS)
     least_rows = 0 if rhs.code.group else ROWS_AT_ONCE
-    return MatmulVariant(name, AMX_INT8, lhs, rhs, pack_variant(lhs, AVX512_VNNI), gemm.emit, least_rows)
+    return MatmulVariant(name, AMX_INT8, lhs, rhs, pack_variant(lhs, AVX512_VNNI), gemm.emit, least_rows, FEW_ROWS)

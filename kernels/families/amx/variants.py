@@ -57,4 +57,4 @@ def tile_variant(rhs: Rhs32 | PlaneRhs) -> MatmulVariant:
     gemm = AmxGemm(
         name, records_of(rhs), partial(_few_rows, name, rhs), few_rows, AMX_INT8.attributes, TILE_PREFETCH_BYTES
     )
-    return MatmulVariant(name, AMX_INT8, LHS, rhs, pack_variant(LHS, AVX512_VNNI), gemm.emit)
+    return MatmulVariant(name, AMX_INT8, LHS, rhs, pack_variant(LHS, AVX512_VNNI), gemm.emit, few_rows=few_rows)

@@ -25,7 +25,9 @@ class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels of a tile; `mr`: rows of a packed LHS panel.
 
     byte_gemm: the tile for 8-bit weights where they need more registers than nibbles do.
-    unpacked_rows: many rows take the tile of kernels.families.block32.unpacked, with so many at a time.
+    unpacked_rows: more rows than `few_rows` take the tile of kernels.families.block32.unpacked, with so many at a time.
+    On Zen 4 it is never the faster one (16 rows of Q4_0, Q4_1: 0.8 of the lane tile's speed, 48: 0.96, 256: 0.99); of
+    Ice Lake llvm-mca says that it is from some 24 rows of Q4_0 on, and from 16 of Q4_1.
     gemv_panels: at a time: the static choice, then candidates.
     gemv_prefetch: bytes ahead. Panels are a few KB, and several at a time would restart the hardware's prefetcher at
     each: one panel after the other is one stream (AVX2, weights beyond the caches: 11 GB/s a core with two panels
@@ -46,6 +48,7 @@ class _LaneRung:
     float_bits: bool = False
     byte_gemm: tuple[int, int] | None = None
     unpacked_rows: int = 0
+    few_rows: int = 12
 
 
 _LANE_RUNGS = (
@@ -72,6 +75,7 @@ _LANE_RUNGS = (
         gemv_prefetch=2048,
         unsigned_bytes=True,
         unpacked_rows=6,
+        few_rows=32,
     ),
     _LaneRung(
         AVX_VNNI,
@@ -124,8 +128,9 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
     prefetch = use.gemv_prefetch if use.unpacked_rows else 0  # then it has few rows, and weights come as to a GEMV
     tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, prefetch, use.float_bits)
-    emit = UnpackedTile(tile, use.unpacked_rows).emit if use.unpacked_rows else tile.emit
-    return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit)
+    emit = UnpackedTile(tile, use.unpacked_rows, use.few_rows).emit if use.unpacked_rows else tile.emit
+    few_rows = use.few_rows if use.unpacked_rows else 0
+    return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit, few_rows=few_rows)
 
 
 def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int) -> MatmulVariant:

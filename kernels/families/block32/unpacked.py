@@ -19,22 +19,22 @@ from kernels.families.block32.lanes import GROUPS, LaneEmission, LaneTile
 from kernels.jit.ir import F32, I8, I32, I64, Value, Variable, vector
 
 PANELS = 2
-FEW_ROWS = 12  # up to here unpacking apart does not pay
 SCRATCH_BYTES = 15 << 10  # of a stretch
 
 
 @dataclass(frozen=True, slots=True)
 class UnpackedTile:
-    """A GEMM of `rows` x 2 panels beside `few`, the lane tile of the same layouts."""
+    """A GEMM of `rows` x 2 panels beside `few`, the lane tile of the same layouts, which takes up to `few_rows`."""
 
     few: LaneTile
     rows: int
+    few_rows: int
 
     def emit(self) -> str:
         lanes = LaneEmission.begin(self.few)
         f = lanes.f
         first = f.variable(f.const(I64, 0))
-        with f.when(f.compare("sgt", f["m"], FEW_ROWS)):
+        with f.when(f.compare("sgt", f["m"], self.few_rows)):
             pairs = _PairEmission(lanes, self.rows)
             pairs.emit()
             first.set(f["n"] - f.remainder(f["n"], pairs.width))

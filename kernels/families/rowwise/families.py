@@ -18,7 +18,7 @@ from kernels.families.rowwise.names import pack_variant, row_name
 from kernels.families.rowwise.reference import matmul
 from kernels.families.rowwise.rhs import RowRhs
 from kernels.families.rowwise.sme2 import streaming_variants
-from kernels.families.rowwise.wide import PANELS, ROWS, WideRowTile
+from kernels.families.rowwise.wide import FEW_ROWS, PANELS, ROWS, WideRowTile
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
 from kernels.quant.blocks import BLOCK
@@ -120,7 +120,8 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
             prefetch_bytes=prefetch,
         )
         emit = WideRowTile(tile).emit if is_wide else tile.emit
-        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit))
+        few_rows = FEW_ROWS if is_wide else 0
+        made.append(MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit, few_rows=few_rows))
     return tuple(made)
 
 
