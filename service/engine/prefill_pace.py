@@ -3,7 +3,8 @@
 It learns what a step of so many streams takes, and what a prompt token adds to it, from the steps that were run; while
 prompts keep coming, now and then a step goes without, or the first would never be measured. A step may take as long as
 the target says. Without a target it takes twice as long as its streams alone; and the more prompts wait for each
-stream, the longer: whoever waits for a first token waits many steps, a stream waits one.
+stream, the longer, for whoever waits for a first token waits many steps, a stream waits one: up to where streams would
+no longer be fluent.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ MARGIN = 0.92
 """Of the time that prompts may add: estimates err, and the target is meant for nearly all steps. A prompt alone beside
 its streams then takes 1 + 1 / 0.92 = 2.1 times as long as without them."""
 TILE_TOKENS = 4
-"""Kernels compute whole tiles of rows: what lies between two multiples costs as much as the higher one. And prompts
-make this much progress in a step, whatever it costs."""
+"""Kernels compute whole tiles of rows: what lies between two multiples costs as much as the higher one. With fewer than
+four tiles the waste is less than what rounding would add to a step. And prompts make this much progress in a step,
+whatever it costs."""
 CROWD = 8.0
 """So many streams to a waiting prompt, and a step takes twice as long; with fewer it takes longer by as much."""
+FLUENT_S = 0.032
+"""Because of a crowd, a step takes no longer: 31 tokens a second are more than anybody reads."""
 FIXED_ROWS = 8
 """A step without any row would take about as long as so many rows add: the weights have to be read."""
 STEPS_BETWEEN = 24
@@ -60,18 +64,23 @@ class PrefillPace:
             return None
         if self._num_since >= STEPS_BETWEEN:
             return 0
-        tile_s = self._token_s * TILE_TOKENS
         if self._target_s is not None:
-            num_tiles = int(MARGIN * (self._target_s - alone_s) / tile_s)  # whole tiles within the target, no more
+            added_s = self._target_s - alone_s
         else:
-            num_tiles = round(MARGIN * alone_s * max(1.0, CROWD * num_waiting / num_streams) / tile_s)
-        return TILE_TOKENS * max(1, num_tiles)
+            added_s = max(alone_s, min(alone_s * CROWD * num_waiting / num_streams, FLUENT_S - alone_s))
+        return _rounded(int(MARGIN * added_s / self._token_s))
 
     def _alone_s(self, num_streams: int) -> float | None:
         """Of a step without prompts. None: there was none yet."""
         if num_streams == 0:
             return 0.0
         return None if self._row_s is None else self._row_s * (FIXED_ROWS + num_streams)
+
+
+def _rounded(num_tokens: int) -> int:
+    """Down to whole tiles, where they are many."""
+    step = TILE_TOKENS if num_tokens >= 4 * TILE_TOKENS else 1
+    return max(TILE_TOKENS, num_tokens - num_tokens % step)
 
 
 def _moved(mean: float | None, value: float, weight: float) -> float:

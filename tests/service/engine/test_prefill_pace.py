@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.engine.prefill_pace import CROWD, FIXED_ROWS, MARGIN, STEPS_BETWEEN, TILE_TOKENS, PrefillPace
+from service.engine.prefill_pace import CROWD, FIXED_ROWS, FLUENT_S, MARGIN, STEPS_BETWEEN, TILE_TOKENS, PrefillPace
 
 STREAM_S = 1e-3
 TOKEN_S = 5e-4
@@ -45,10 +45,25 @@ def test_a_step_takes_no_more_than_twice_its_streams(num_streams: int) -> None:
     assert (1 + 0.9 * MARGIN) * alone_s - TOKEN_S <= step_s(num_streams, tokens) <= 2 * alone_s
 
 
-def test_a_crowd_gets_more() -> None:
-    few, crowd = (run(after_decoding(8), 8, num_waiting) for num_waiting in (1, 6))
-    times = CROWD * 6 / 8
-    assert crowd == pytest.approx(times * few, abs=times * TILE_TOKENS / 2)  # few was rounded
+def test_a_crowd_gets_more_while_streams_stay_fluent() -> None:
+    few, crowd = (run(after_decoding(2), 2, num_waiting) for num_waiting in (0, 1))
+    assert step_s(2, few) <= 2 * step_s(2, 0) < 0.9 * MARGIN * FLUENT_S
+    assert 0.9 * MARGIN * FLUENT_S <= step_s(2, crowd) <= FLUENT_S
+    assert run(after_decoding(2), 2, 30) == crowd
+
+
+def test_the_larger_the_crowd_the_more() -> None:
+    pace = PrefillPace()
+    pace.observe(8, 0, 0.1 * step_s(8, 0))
+    pace.observe(8, 20, 0.1 * step_s(8, 20))
+    one, three = (pace.num_tokens(8, num_waiting) for num_waiting in (1, 3))
+    assert one is not None
+    assert three == pytest.approx(CROWD * 3 / 8 * one, abs=2 * TILE_TOKENS)  # both were rounded
+
+
+def test_where_streams_alone_are_not_fluent_a_crowd_gets_what_one_prompt_gets() -> None:
+    assert step_s(30, 0) > FLUENT_S
+    assert run(after_decoding(30), 30, 30) == run(after_decoding(30), 30, 1)
 
 
 def test_a_target_is_kept_whoever_waits() -> None:
