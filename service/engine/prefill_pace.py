@@ -13,9 +13,8 @@ MARGIN = 0.92
 """Of the time that prompts may add: estimates err, and the target is meant for nearly all steps. A prompt alone beside
 its streams then takes 1 + 1 / 0.92 = 2.1 times as long as without them."""
 TILE_TOKENS = 4
-"""Kernels compute whole tiles of rows: what lies between two multiples costs as much as the higher one. With fewer than
-four tiles the waste is less than what rounding would add to a step. And prompts make this much progress in a step,
-whatever it costs."""
+"""Kernels compute whole tiles of rows: what lies between two multiples costs as much as the higher one. And prompts
+make this much progress in a step, whatever it costs."""
 CROWD = 8.0
 """So many streams to a waiting prompt, and a step takes twice as long; with fewer it takes longer by as much."""
 FLUENT_S = 0.032
@@ -64,23 +63,19 @@ class PrefillPace:
             return None
         if self._num_since >= STEPS_BETWEEN:
             return 0
+        tile_s = self._token_s * TILE_TOKENS
         if self._target_s is not None:
-            added_s = self._target_s - alone_s
+            num_tiles = int(MARGIN * (self._target_s - alone_s) / tile_s)  # whole tiles within the target, no more
         else:
             added_s = max(alone_s, min(alone_s * CROWD * num_waiting / num_streams, FLUENT_S - alone_s))
-        return _rounded(int(MARGIN * added_s / self._token_s))
+            num_tiles = round(MARGIN * added_s / tile_s)
+        return TILE_TOKENS * max(1, num_tiles)
 
     def _alone_s(self, num_streams: int) -> float | None:
         """Of a step without prompts. None: there was none yet."""
         if num_streams == 0:
             return 0.0
         return None if self._row_s is None else self._row_s * (FIXED_ROWS + num_streams)
-
-
-def _rounded(num_tokens: int) -> int:
-    """Down to whole tiles, where they are many."""
-    step = TILE_TOKENS if num_tokens >= 4 * TILE_TOKENS else 1
-    return max(TILE_TOKENS, num_tokens - num_tokens % step)
 
 
 def _moved(mean: float | None, value: float, weight: float) -> float:
