@@ -71,7 +71,7 @@ def bench(
 ) -> None:
     """Micro-kernels of this CPU: GOP/s and GB/s, what pipes and memory allow at most, and NumPy's f32 product.
 
-    CEILING is GOP/s of the kernel's own hot loop without its loads (x86), READ is GB/s of plain vector loads over the
+    CEILING is GOP/s of the kernel's own hot loop without its loads (x86), READ is GB/s of vector loads over the
     same memory (GEMV), X NUMPY how many times faster than NumPy's BLAS. All are measured in turn. GB/S counts the
     file's own bytes of the weights; a GEMV's come from memory.
     """

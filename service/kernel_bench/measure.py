@@ -21,6 +21,7 @@ from kernels.families.variant import Family, MatmulVariant
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
 from kernels.matmul import MatmulOp
+from kernels.peaks.measure import MemoryReader
 from kernels.quant.random_rows import random_weights
 from kernels.registry import FAMILIES
 from kernels.runtime.abi import STEP
@@ -30,7 +31,6 @@ from kernels.select import MatmulChoice
 from service.errors import SettingsError
 from service.kernel_bench.blas import Blas
 from service.kernel_bench.ceiling import ceiling_of
-from service.kernel_bench.read_loop import ReadLoop
 from service.kernel_bench.shape import COLD_BYTES, SAMPLE_S, Shape
 from service.model.memory import anonymous
 
@@ -42,7 +42,7 @@ class KernelRow:
     """One micro-kernel. Medians over rounds; a share is the median of each round's own ratio.
 
     gigabytes_per_s: of the file's own bytes of the weights. ceiling: GOP/s from registers, of one thread times threads.
-    read_loop: GB/s of plain vector loads over the same memory. numpy: the f32 product by NumPy's BLAS, GOP/s.
+    read_loop: GB/s of vector loads over the same memory. numpy: the f32 product by NumPy's BLAS, GOP/s.
     """
 
     kernel: str
@@ -122,15 +122,19 @@ def _measure(
     step = np.zeros(1, STEP)
     step["num_tokens"] = m
     ceiling = ceiling_of(variant)
-    reader = ReadLoop(rungs_for(detect_cpu()), library) if is_gemv else None
     seconds, ceilings, reads, products = [], [], [], []
-    with Executor(program, num_threads) as executor:
+    with ExitStack() as opened:
+        executor = opened.enter_context(Executor(program, num_threads))
+        reader = None
+        if is_gemv:
+            best = rungs_for(detect_cpu())[0]
+            reader = opened.enter_context(MemoryReader(best, memory, num_threads, library))
         executor.run(int(step.ctypes.data))
         for _ in range(rounds):
             if ceiling:
                 ceilings.append(num_threads * ceiling.gigaoperations_per_s(SAMPLE_S))
             if reader:
-                reads.append(reader.gigabytes_per_s(memory, num_threads))
+                reads.append(reader.bytes_per_s() / 1e9)
             seconds.append(_run_s(executor, int(step.ctypes.data)) / copies)
             products.append(blas.seconds())
     operations = 2 * m * shape.n * shape.k

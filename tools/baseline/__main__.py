@@ -1,7 +1,7 @@
 """Prints the table: f32 by NumPy, generic integer kernels (`--isa scalar`), dispatched ones, in turn on one model.
 
 `python -m tools.baseline [MODEL] [-t 2] [-r 5]`. Prefill of 512 tokens; 50 tokens decoded one by one, whose time is the
-latency. Bytes per token are those of the weights as each program reads them; the share is of plain vector loads.
+latency. Bytes per token are those of the weights as each program reads them; the share is of vector loads.
 """
 
 from __future__ import annotations
@@ -91,15 +91,15 @@ def token_bytes(model: Path) -> tuple[int, int]:
 
 
 def read_bandwidth(threads: int) -> float:
-    """Bytes per second of plain vector loads."""
+    """Bytes per second of vector loads."""
     from kernels.cpu import detect_cpu
     from kernels.jit.library import KernelLibrary
     from kernels.ladder import rungs_for
-    from service.kernel_bench.read_loop import ReadLoop
+    from kernels.peaks.measure import MemoryReader
 
     memory = np.ones(READ_BYTES, np.uint8)
-    loop = ReadLoop(rungs_for(detect_cpu()), KernelLibrary())
-    return 1e9 * median(loop.gigabytes_per_s(memory, threads) for _ in range(5))
+    with MemoryReader(rungs_for(detect_cpu())[0], memory, threads, KernelLibrary()) as reader:
+        return median(reader.bytes_per_s() for _ in range(5))
 
 
 def measure(model: Path, threads: int, rounds: int) -> Iterator[Line]:
@@ -137,7 +137,7 @@ def main() -> None:
     print("|---|--:|--:|--:|--:|--:|")
     for line in lines:
         print(f"| {' | '.join(line.cells(bandwidth))} |")
-    print(f"plain vector loads: {bandwidth / 1e9:.1f} GB/s; load average {os.getloadavg()[0]:.1f}", file=sys.stderr)
+    print(f"vector loads: {bandwidth / 1e9:.1f} GB/s; load average {os.getloadavg()[0]:.1f}", file=sys.stderr)
 
 
 if __name__ == "__main__":

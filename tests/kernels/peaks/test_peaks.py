@@ -1,5 +1,6 @@
 """The roofs: every rung's loops compile, run where the CPU has them, and are not optimised away."""
 
+import numpy as np
 import pytest
 
 from kernels.cpu import detect_cpu
@@ -7,7 +8,7 @@ from kernels.jit.build import compile_apart
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import AMX_INT8, AVX2, LADDER, NEON_DOTPROD, NEON_I8MM, SME2, SVE_I8MM, Rung, rungs_for
 from kernels.peaks.emit import ACCUMULATORS, F32_FMA, INT8, compute_loop, read_loop
-from kernels.peaks.measure import READ_CHUNK_BYTES, measure_peaks
+from kernels.peaks.measure import READ_CHUNK_BYTES, MemoryReader, measure_peaks
 
 
 @pytest.mark.parametrize("rung", rungs_for(detect_cpu()), ids=lambda rung: rung.name)
@@ -18,6 +19,14 @@ def test_every_rung_of_this_cpu_has_its_roofs(rung: Rung, num_threads: int) -> N
     assert peaks.bytes_per_s > 0
     assert set(peaks.operations_per_s) == {INT8, F32_FMA}
     assert all(rate > 0 for rate in peaks.operations_per_s.values())
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_memory_of_any_size_is_read(num_threads: int) -> None:
+    """By whole turns, of which the last chunk has fewer."""
+    for size in (1, 512, READ_CHUNK_BYTES + 4096):
+        with MemoryReader(rungs_for(detect_cpu())[0], np.ones(size, np.uint8), num_threads, KernelLibrary()) as reader:
+            assert reader.bytes_per_s() >= 0
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 from kernels.cpu import detect_cpu
-from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
 from kernels.registry import family_for
 from kernels.select import choose_matmul
 from service.errors import SettingsError
 from service.kernel_bench.measure import run_bench
-from service.kernel_bench.read_loop import ReadLoop
 from service.kernel_bench.report import as_json, lines
 from service.kernel_bench.shape import Shape
 
@@ -49,10 +46,3 @@ def test_nothing_to_measure() -> None:
 def test_rows_that_a_family_cannot_have() -> None:
     with pytest.raises(SettingsError, match="k=96 is no multiple of 256, which Q4_K weights need"):
         list(run_bench("qai4k32", Shape(8, 64, 96), 1))
-
-
-def test_read_loop_takes_every_thread() -> None:
-    memory = np.ones(1 << 20, np.uint8)
-    reader = ReadLoop(rungs_for(detect_cpu()), KernelLibrary())
-    for num_threads in (1, 2, 3):
-        assert reader.gigabytes_per_s(memory, num_threads) > 0
