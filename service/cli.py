@@ -106,7 +106,8 @@ def serve(
     inter_token_ms: Annotated[
         str | None,
         typer.Option(
-            help="Milliseconds that prompts may stretch a token of running streams to (default: twice their own)."
+            help="Milliseconds that prompts may stretch a token of running streams to "
+            "(default: twice their own, or 32 while many prompts wait)."
         ),
     ] = None,
     draft_tokens: Annotated[

@@ -57,7 +57,8 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         le=60_000,
-        description="Milliseconds that prompts may stretch a token of running streams to (default: twice their own).",
+        description="Milliseconds that prompts may stretch a token of running streams to "
+        "(default: twice their own, or 32 while many prompts wait).",
     )
     draft_tokens: int | None = Field(
         default=None,

@@ -2,7 +2,7 @@
 
 A unit is a tile of a sequence's query tokens and a kv head; a decode's is its one token and all kv heads, so that a
 block of the cache is read whole, as it lies in memory. Tiles are smaller where prefills would be too few units to
-share, and a decode's heads are apart where all of them over one range would be more than a thread's share of a step.
+share, and a decode's heads are apart where all of them over one range would be more work than a part should be.
 A unit that is more work than a part should be is cut into parts of some ranges: threads store the partials, and whoever
 finishes its last part merges them. Work is counted in rows x ranges, at the most that any tile of the sequence sees.
 
@@ -64,6 +64,7 @@ PART: Final[Record] = np.dtype(
 
 @native
 def divide(op: Any, thread: Any, step: Any, division: Any) -> None:
+    """Fill `division` for the step; the search for parts begins at its last sequence."""
     num_parts = 1 if thread.num_threads == 1 else PARTS_PER_THREAD * thread.num_threads
     division.tile_tokens = _tile_tokens(op, step, PREFILLS_PER_THREAD * thread.num_threads)
     division.decode_heads = 1
@@ -112,6 +113,8 @@ def find_part(op: Any, step: Any, division: Any, number: int, part: Any) -> bool
 
 @native
 def _next_sequence(op: Any, step: Any, division: Any) -> bool:
+    """Go to the sequence before; False: that was the first. Its units are cut if each is more work than a part, so
+    fewer are cut than a step has parts, and if their partials find room."""
     if division.unit_parts > 1:
         num_units = division.num_parts // division.unit_parts
         division.num_cut += num_units

@@ -72,7 +72,7 @@ def attention(op_address: int, thread_address: int) -> int:
     division: Any = record(thread.scratch + _DIVISION_AT, DIVISION)
     divide(op, thread, step, division)
     thread.units = division.context
-    found, waiting = thread.scratch + _PARTS_AT, 0
+    found, spare, waiting = thread.scratch + _PARTS_AT, thread.scratch + _PARTS_AT + _PART_BYTES, 0
     while find_part(op, step, division, take_chunk(op, thread, 1), record(found, PART)):
         part: Any = record(found, PART)
         if part.start >= part.stop:
@@ -82,7 +82,7 @@ def attention(op_address: int, thread_address: int) -> int:
         waiting = 0
         if part.num_tokens == 1:
             waiting = found
-            found = 2 * (thread.scratch + _PARTS_AT) + _PART_BYTES - found
+            found, spare = spare, found
         else:
             _run(op, thread, step, found, 0)
     if waiting != 0:

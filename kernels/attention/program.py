@@ -81,7 +81,7 @@ class AttentionWorkspace:
         cls, builder: ProgramBuilder, shape: AttentionShape, max_context: int, num_threads: int
     ) -> AttentionWorkspace:
         """Room for every decode that is cut, up to a limit: what does not fit is not cut. Untouched pages cost none."""
-        num_units = PARTS_PER_THREAD * num_threads
+        num_units = PARTS_PER_THREAD * num_threads  # more are never cut, see kernels.attention.division
         wanted = num_units * -(-max_context // RANGE_TOKENS) * shape.num_heads
         room = min(wanted, MAX_PARTIAL_BYTES // partial_bytes(shape.head_dim))
         partials = builder.buffer("attention_partials", np.float32, (room, PARTIAL_HEAD + shape.head_dim))

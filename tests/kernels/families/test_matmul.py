@@ -35,6 +35,7 @@ SHAPES = [
     (5, 33, 160),
     (8, 64, 256),
     (17, 50, 96),
+    (37, 96, 64),
     (37, 50, 448),
     (9, 20, 4096),
 ]
@@ -132,12 +133,14 @@ def test_gemm_rows_equal_gemv(family: Family, variant: MatmulVariant, library: K
 
 @pytest.mark.parametrize(("family", "variant"), HERE)
 def test_clamp(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
-    """Once, at the end of K."""
-    m, n, k = 1 if variant.is_gemv else max(9, variant.few_rows + 1), 40, whole(family, 448)
-    x, raw = rows(6, m, k), random_weights(family.source, n, k, seed=7)
+    """Once, at the end of K, on the path of few rows and on that of many."""
+    n, k = 40, whole(family, 448)
+    raw = random_weights(family.source, n, k, seed=7)
     rhs = variant.rhs.pack(raw)
-    free = matmul(library, variant, x, rhs, n)
-    np.testing.assert_array_equal(matmul(library, variant, x, rhs, n, (-0.5, 1.25)), free.clip(-0.5, 1.25))
+    for m in {1} if variant.is_gemv else {9, max(9, variant.few_rows + 1)}:
+        x = rows(6, m, k)
+        free = matmul(library, variant, x, rhs, n)
+        np.testing.assert_array_equal(matmul(library, variant, x, rhs, n, (-0.5, 1.25)), free.clip(-0.5, 1.25))
 
 
 @pytest.mark.parametrize(("family", "variant"), HERE)

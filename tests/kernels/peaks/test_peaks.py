@@ -1,5 +1,8 @@
 """The roofs: every rung's loops compile, run where the CPU has them, and are not optimised away."""
 
+import ctypes
+import mmap
+
 import numpy as np
 import pytest
 
@@ -23,10 +26,14 @@ def test_every_rung_of_this_cpu_has_its_roofs(rung: Rung, num_threads: int) -> N
 
 @pytest.mark.parametrize("num_threads", [1, 2, 3])
 def test_memory_of_any_size_is_read(num_threads: int) -> None:
-    """By whole turns, of which the last chunk has fewer."""
-    for size in (1, 512, READ_CHUNK_BYTES + 4096):
-        with MemoryReader(rungs_for(detect_cpu())[0], np.ones(size, np.uint8), num_threads, KernelLibrary()) as reader:
-            assert reader.bytes_per_s() >= 0
+    """By whole turns, of which the last chunk has fewer: what follows the array cannot be read."""
+    page = mmap.PAGESIZE
+    for size in (page, READ_CHUNK_BYTES + page):
+        memory = mmap.mmap(-1, size + page)
+        array = np.frombuffer(memory, np.uint8, size)
+        assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(array.ctypes.data + size), ctypes.c_size_t(page), 0) == 0
+        with MemoryReader(rungs_for(detect_cpu())[0], array, num_threads, KernelLibrary()) as reader:
+            assert reader.bytes_per_s() > 0
 
 
 @pytest.mark.parametrize(
