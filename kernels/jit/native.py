@@ -154,6 +154,49 @@ def atomic_add_i64(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def atomic_load_i64(typingctx: Any, address: Any) -> Any:
+    """Sequentially consistent."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(pointer_to(builder, args[0], _I64), "seq_cst", 8)
+
+    return _signature(nb.int64, nb.int64), codegen
+
+
+@intrinsic
+def atomic_store_i64(typingctx: Any, address: Any, value: Any) -> Any:
+    """Sequentially consistent."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[1], pointer_to(builder, args[0], _I64), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return _signature(nb.none, nb.int64, nb.int64), codegen
+
+
+@intrinsic
+def atomic_add_ordered_i64(typingctx: Any, address: Any, value: Any) -> Any:
+    """Sequentially consistent; returns the value before."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", pointer_to(builder, args[0], _I64), args[1], "seq_cst")
+
+    return _signature(nb.int64, nb.int64, nb.int64), codegen
+
+
+@intrinsic
+def atomic_compare_exchange_i64(typingctx: Any, address: Any, expected: Any, value: Any) -> Any:
+    """Sequentially consistent; whether `expected` was found, and so `value` written."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = pointer_to(builder, args[0], _I64)
+        found = builder.cmpxchg(pointer, args[1], args[2], "seq_cst", "seq_cst")
+        return builder.extract_value(found, 1)
+
+    return _signature(nb.boolean, nb.int64, nb.int64, nb.int64), codegen
+
+
+@intrinsic
 def pause(typingctx: Any) -> Any:
     """Marks a spin loop: `pause` on x86; `isb` on Arm, where `yield` does nothing on most cores."""
 

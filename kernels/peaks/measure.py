@@ -26,6 +26,7 @@ from kernels.runtime.executor import Executor
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 COMPUTE_TURNS: Final = 100_000  # of each thread: a millisecond or two
+CHUNKS_PER_THREAD: Final = 16  # of these turns
 READ_CHUNK_BYTES: Final = 1 << 20
 LEAST_READ_BYTES: Final = 32 << 20
 MOST_READ_BYTES: Final = 256 << 20
@@ -48,12 +49,9 @@ class Peaks:
 
 @op_function
 def peak(op_address: int, thread_address: int) -> int:
-    """chunk_turns 0: every thread does all turns; else they share them, chunk by chunk of `data`."""
+    """The threads share the turns, chunk by chunk of `data`, or all on the same if chunk_bytes is 0."""
     op: Any = record(op_address, PEAK)
     thread: Any = record(thread_address, THREAD)
-    if op.chunk_turns == 0:
-        call_kernel(op.kernel, (op.turns, op.data))
-        return 0
     while True:
         first = take_chunk(op, thread, op.chunk_turns)
         if first >= op.turns:
@@ -63,10 +61,18 @@ def peak(op_address: int, thread_address: int) -> int:
 
 
 class TeamLoop:
-    """A loop on a team of its own. `chunk_bytes`: of `data`, that a thread takes at a time; 0: all do all turns."""
+    """A loop on a team of its own, `turns` in all. `chunk_bytes`: from the `data` of a chunk to that of the next."""
 
     def __init__(
-        self, loop: PeakLoop, turns: int, data: int, num_threads: int, library: KernelLibrary, chunk_bytes: int = 0
+        self,
+        loop: PeakLoop,
+        turns: int,
+        data: int,
+        num_threads: int,
+        library: KernelLibrary,
+        *,
+        chunk_turns: int,
+        chunk_bytes: int = 0,
     ) -> None:
         library.load([(loop.name, lambda: loop.text)])
         builder = ProgramBuilder()
@@ -74,7 +80,7 @@ class TeamLoop:
             "kernel": library.address(loop.name),
             "data": data,
             "turns": turns,
-            "chunk_turns": chunk_bytes // loop.per_turn,
+            "chunk_turns": chunk_turns,
             "chunk_bytes": chunk_bytes,
         }
         builder.op("peak", record=PEAK, run=peak.address, slots=(KernelSlot("peak", loop.name),), args=args)
@@ -100,7 +106,13 @@ class MemoryReader(TeamLoop):
     def __init__(self, rung: Rung, memory: npt.NDArray[np.uint8], num_threads: int, library: KernelLibrary) -> None:
         turns = memory.size // READ_BYTES
         super().__init__(
-            read_loop(rung), turns, int(memory.ctypes.data), num_threads, library, chunk_bytes=READ_CHUNK_BYTES
+            read_loop(rung),
+            turns,
+            int(memory.ctypes.data),
+            num_threads,
+            library,
+            chunk_turns=READ_CHUNK_BYTES // READ_BYTES,
+            chunk_bytes=READ_CHUNK_BYTES,
         )
         self._num_bytes = turns * READ_BYTES
 
@@ -122,7 +134,9 @@ def measure_peaks(
     zeros = np.zeros(256, np.uint8)
     operations = {}
     for kind, loop in computing.items():
-        with TeamLoop(loop, turns, int(zeros.ctypes.data), num_threads, library) as team_loop:
+        all_turns, chunk_turns = turns * num_threads, max(1, turns // CHUNKS_PER_THREAD)
+        address = int(zeros.ctypes.data)
+        with TeamLoop(loop, all_turns, address, num_threads, library, chunk_turns=chunk_turns) as team_loop:
             best_s = min(team_loop.seconds() for _ in range(NUM_RUNS))
-        operations[kind] = loop.per_turn * turns * num_threads / best_s
+        operations[kind] = loop.per_turn * all_turns / best_s
     return Peaks(rung.name, num_threads, bytes_per_s, operations)

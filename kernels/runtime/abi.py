@@ -2,7 +2,8 @@
 
 Every op is a C-callable function `i64 op(i64 op_address, i64 thread_address)`. It reads its arguments from its op
 record, the batch from the step record that the thread record points to, and returns the *variant* it ran (a number; for
-example GEMM or GEMV), which says which of the op's kernel slots is charged.
+example GEMM or GEMV), which says which of the op's kernel slots is charged. Its work is divided by chunks that the
+threads take, never by their indices: any thread but 0 may be missing, or come when others have begun.
 
 Addresses are i8 and not u8: numba turns u8 + i8 into f8.
 """

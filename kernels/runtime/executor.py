@@ -26,7 +26,7 @@ class Executor:
         self._team = Team(num_threads, num_cores) if team is None else team
         self._owns_team = team is None
         assert self._team.num_threads == num_threads, f"a team of {self._team.num_threads} for {num_threads} threads"
-        self._memory = TeamMemory(program, num_threads, self._team.waiting, self._team.address)
+        self._memory = TeamMemory(program, num_threads, self._team.address)
         self._run = run_step.ctypes
         self._call_ns = 0
         self._turn_ns = 0

@@ -1,8 +1,5 @@
 """The records that the threads of a team share: who works on what, what it cost, the trace. Knows no op."""
 
-import ctypes
-import platform
-from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -13,41 +10,15 @@ from kernels.runtime.program import Program, aligned_zeros
 from kernels.runtime.ticks import nanosecond_scale, tick_rate
 from kernels.runtime.walk import SLICE, SLOT_STATS, STEP_TIMES, TEAM, TRACE, TRACED_STEP
 
-# A waiting thread spins through the tail of an op, then gives its core to whoever wants it (perhaps the thread that is
-# waited for) but comes back at once if nobody does, then sleeps. Idle workers wait likewise through the gap between two
-# steps: waking one from its sleep takes some 40 us.
-SPIN_S: Final = 20e-6
-YIELD_S: Final = 1e-3
-PARK_S: Final = 20e-6
-PARK_YIELD_S: Final = 300e-6
-
-# (futex, sched_yield)
-_SYSCALLS: Final = {"x86_64": (202, 24), "AMD64": (202, 24), "aarch64": (98, 124), "arm64": (98, 124)}
 _PAGE: Final = 4096
 _TWO_LINES: Final = 2 * CACHE_LINE  # apart from what other threads write, also for a prefetcher of pairs of lines
-
-
-def waiting_values(crowded: bool) -> dict[str, int]:
-    """The fields of a TEAM that say how long to spin and to yield, and how to sleep. `crowded`: on too few cores."""
-    rate = tick_rate()
-    futex, sched_yield = _SYSCALLS[platform.machine()]
-    return {
-        "syscall": ctypes.cast(ctypes.CDLL(None).syscall, ctypes.c_void_p).value or 0,
-        "futex": futex,
-        "sched_yield": sched_yield,
-        # With more threads than cores, who spins keeps the core from who works.
-        "spin_ticks": 0 if crowded else int(SPIN_S * rate),
-        "yield_ticks": int(YIELD_S * rate),
-        "park_ticks": 0 if crowded else int(PARK_S * rate),
-        "park_yield_ticks": 0 if crowded else int(PARK_YIELD_S * rate),
-    }
 
 
 class TeamMemory:
     """Outlives the executor until the workers are joined."""
 
-    def __init__(self, program: Program, num_threads: int, waiting: Mapping[str, int], crew_address: int) -> None:
-        """`waiting`: how to wait, see `waiting_values`; `crew_address`: of the record that the workers wait at."""
+    def __init__(self, program: Program, num_threads: int, crew_address: int) -> None:
+        """`crew_address`: of the CREW whose workers walk along."""
         self._program = program
         self._num_threads = num_threads
         num_slots = len(program.slots)
@@ -84,7 +55,6 @@ class TeamMemory:
             "tick_scale": nanosecond_scale(tick_rate()),
             "trace": self._trace.ctypes.data,
             "crew": crew_address,
-            **waiting,
         }
         for name, value in values.items():
             self._team[name] = value

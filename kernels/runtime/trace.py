@@ -111,6 +111,8 @@ class Tracer:
             for step, ops in enumerate(of_thread):
                 for index, row in enumerate(ops.tolist()):
                     start, end, barrier_end, units, variant = row
+                    if start == 0:
+                        continue  # done before this thread had joined the step
                     # A worker may not have noticed yet that the last barrier, and with it the step, is over.
                     barrier_end = barrier_end or max(end, int(steps[step]["end"]))
                     slot = slots[index][variant]

@@ -1,54 +1,27 @@
-"""The native loop: every thread of a team walks the same list of ops, with a barrier after each. Knows no op.
-
-Waiting is one function for both barriers and idle workers: spin, then yield, then sleep on a futex. A thread that
-changes the word waited for wakes sleepers only if there are any: a step without sleepers makes no system call.
-"""
+"""The native loop: the threads that are in a step walk the same list of ops, with a barrier after each. Knows no op."""
 
 from typing import Any, Final
 
 import numpy as np
 
 from kernels.jit.function import c_callable, native
-from kernels.jit.native import (
-    atomic_add_i32,
-    atomic_load_i32,
-    atomic_store_i32,
-    call_op,
-    call_syscall,
-    load,
-    pause,
-    read_ticks,
-    record,
-    store,
-)
+from kernels.jit.native import call_op, load, read_ticks, record, store
 from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, PHASES, STEP, THREAD, THREAD_BYTES, Record
+from kernels.runtime.crew import CREW, arrive, call_to_step, dismiss, join, wait_for_call, wait_for_others
 from kernels.runtime.histogram import NUM_BUCKETS
 from kernels.runtime.ticks import histogram_bucket
 
-# What changes while a step runs lies on lines of its own.
+# Of one program. first_op, end_op: the part of it that is walked. crew: address of a CREW, which several programs may
+# share. untimed: nothing is counted, to see what counting costs. step_start: ticks. trace: address of a TRACE.
 TEAM: Final[Record] = np.dtype(
-    {
-        "names": [
-            "ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters",
-            "syscall", "futex", "sched_yield", "spin_ticks", "yield_ticks", "park_ticks", "tick_scale",
-            "park_yield_ticks", "trace", "first_op", "end_op", "crew", "current",
-            "epoch", "parked", "stop", "untimed", "step_start", "arrived", "generation", "waiting",
-        ],
-        "formats": ["i8"] * 20 + ["i4"] * 4 + ["i8"] + ["i4"] * 3,
-        # trace: address of a TRACE. first_op, end_op: the part of the program that is walked. crew: address of the
-        # record whose epoch the workers wait for, which several programs may share; its `current` is the TEAM whose
-        # step is walked. epoch counts walks: workers sleep on it, `parked` says how many.
-        # untimed: nothing is counted, to see what counting costs.
-        # step_start: ticks. arrived, generation: the barrier; `waiting` says how many sleep on generation.
-        "offsets": [*range(0, 160, 8), 192, 196, 200, 204, 208, 256, 320, 324],
-        "itemsize": 384,
-    }
-)  # fmt: skip
-EPOCH: Final = 192
-PARKED: Final = 196
-ARRIVED: Final = 256
-GENERATION: Final = 320
-WAITING: Final = 324
+    [
+        (name, "i8")
+        for name in (
+            *("ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters", "tick_scale"),
+            *("trace", "crew", "first_op", "end_op", "untimed", "step_start"),
+        )
+    ]
+)
 
 # One per (thread, slot, phase); all i64, ticks in units of the tick counter. idle_calls: those that had no units.
 SLOT_STATS: Final[Record] = np.dtype(
@@ -84,61 +57,6 @@ _UNITS: Final = 24
 _IDLE_CALLS: Final = 32
 _HISTOGRAM: Final = 40
 
-_FUTEX_WAIT_PRIVATE: Final = 128
-_FUTEX_WAKE_PRIVATE: Final = 129
-_EVERYONE: Final = 2**31 - 1
-_SPINS_PER_CHECK: Final = 16
-
-
-@native
-def _wait_while(team_address: int, word: int, sleepers: int, old: Any, spin_ticks: int, yield_ticks: int) -> None:
-    """Return when the i32 at `word` is no longer `old`; `sleepers` is the address of the count of who sleeps on it."""
-    team = record(team_address, TEAM)
-    start = read_ticks()
-    while True:
-        for _ in range(_SPINS_PER_CHECK):
-            if atomic_load_i32(word) != old:
-                return
-            pause()
-        if read_ticks() - start >= spin_ticks:
-            break
-    while read_ticks() - start < yield_ticks:
-        call_syscall(team.syscall, team.sched_yield, 0, 0, 0)
-        if atomic_load_i32(word) != old:
-            return
-    atomic_add_i32(sleepers, np.int32(1))
-    while atomic_load_i32(word) == old:
-        call_syscall(team.syscall, team.futex, word, _FUTEX_WAIT_PRIVATE, old)
-    atomic_add_i32(sleepers, np.int32(-1))
-
-
-@native
-def _advance(team_address: int, word: int, sleepers: int) -> None:
-    """Change the i32 at `word` and wake who sleeps on it."""
-    team = record(team_address, TEAM)
-    atomic_add_i32(word, np.int32(1))
-    if atomic_load_i32(sleepers) != 0:
-        call_syscall(team.syscall, team.futex, word, _FUTEX_WAKE_PRIVATE, _EVERYONE)
-
-
-@native
-def _arrive(team_address: int) -> Any:
-    """At the barrier; whether it was the last to come, and so has let the others go."""
-    team = record(team_address, TEAM)
-    is_last = atomic_add_i32(team_address + ARRIVED, np.int32(1)) == team.num_threads - 1
-    if is_last:
-        atomic_store_i32(team_address + ARRIVED, np.int32(0))
-        _advance(team_address, team_address + GENERATION, team_address + WAITING)
-    return is_last
-
-
-@native
-def _wait_at_barrier(team_address: int, generation: Any) -> None:
-    """Until the last thread has come; `generation`: of the barrier before this thread arrived at it."""
-    team = record(team_address, TEAM)
-    word, sleepers = team_address + GENERATION, team_address + WAITING
-    _wait_while(team_address, word, sleepers, generation, team.spin_ticks, team.yield_ticks)
-
 
 @native
 def _add(address: int, value: int) -> None:
@@ -146,9 +64,10 @@ def _add(address: int, value: int) -> None:
 
 
 @native
-def _walk(team_address: int, index: int) -> None:
-    """A step, or the part of it that the team is to walk, as thread `index`."""
+def _walk(team_address: int, index: int, generation: Any) -> None:
+    """A step, or the part of it that the team is to walk, as thread `index`, from the op of this generation on."""
     team = record(team_address, TEAM)
+    crew_address = team.crew
     thread_address = team.threads + THREAD_BYTES * index
     thread = record(thread_address, THREAD)
     phase = record(thread.step, STEP).phase
@@ -156,21 +75,23 @@ def _walk(team_address: int, index: int) -> None:
     times = thread.times + STEP_TIMES_BYTES * phase
     slices = thread.slices
     timed = team.untimed == 0
+    op_index = team.first_op
+    if team.num_threads > 1:
+        op_index += np.int64(np.int32(generation - record(crew_address, CREW).first_generation))
     begun = start = end = 0
     if timed:
         begun = start = read_ticks()
         if team.first_op == 0:
             _add(times, 1)
         _add(times + _DISPATCH_TICKS, begun - team.step_start)
-    for op_index in range(team.first_op, team.end_op):
+    while op_index < team.end_op:
         op_address = team.ops + OP_BYTES * op_index
         op = record(op_address, OP_HEADER)
         thread.units = 0
-        generation = atomic_load_i32(team_address + GENERATION)
         variant = call_op(op.run, op_address, thread_address)
         slot = stats + SLOT_STATS_BYTES * NUM_PHASES * np.int64(op.slots[variant])
         # Nobody waits for the clock: who comes last reads it when the others are gone, who waits while he waits.
-        is_last = team.num_threads == 1 or _arrive(team_address)
+        is_last = team.num_threads == 1 or arrive(crew_address, False)
         if timed:
             end = read_ticks()
             _add(slot, 1)
@@ -185,7 +106,7 @@ def _walk(team_address: int, index: int) -> None:
                 taken.units, taken.variant = thread.units, variant
             start = end
         if not is_last:
-            _wait_at_barrier(team_address, generation)
+            wait_for_others(crew_address, generation)
             if timed:
                 start = read_ticks()
                 _add(slot + _BARRIER_TICKS, start - end)
@@ -194,12 +115,13 @@ def _walk(team_address: int, index: int) -> None:
         if index == 0:
             # Nobody takes chunks of this op any more; the next step finds 0.
             store(team.counters + CACHE_LINE * op_index, 0, np.int64)
+        generation = np.int32(generation + 1)
+        op_index += 1
     if timed:
         _add(times + _WALK_TICKS, start - begun)
-        generation = atomic_load_i32(team_address + GENERATION)
-        # Who asks when the step is done shall find all threads counted.
-        if team.num_threads > 1 and not _arrive(team_address):
-            _wait_at_barrier(team_address, generation)
+    # Who asks when the step is done shall find all threads counted, and gone from its records.
+    if team.num_threads > 1 and not arrive(crew_address, True):
+        wait_for_others(crew_address, generation)
 
 
 @native
@@ -231,7 +153,7 @@ def _end_trace(team_address: int) -> None:
 
 @c_callable("int64(int64, int64, int64, int64)")
 def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -> int:
-    """Thread 0: start the others on ops [first_op, end_op), walk with them, return when all of these are done."""
+    """Thread 0: call the others to ops [first_op, end_op), walk them, return when all of these are done."""
     team = record(team_address, TEAM)
     team.first_op, team.end_op = first_op, end_op
     team.step_start = read_ticks()
@@ -239,10 +161,10 @@ def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -
         record(team.threads + THREAD_BYTES * index, THREAD).step = step_address
     if first_op == 0:
         _begin_trace(team_address, step_address)
+    generation = np.int32(0)
     if team.num_threads > 1:
-        record(team.crew, TEAM).current = team_address
-        _advance(team_address, team.crew + EPOCH, team.crew + PARKED)
-    _walk(team_address, 0)
+        generation = call_to_step(team.crew, team_address)
+    _walk(team_address, 0, generation)
     if end_op == team.num_ops:
         _end_trace(team_address)
     return 0
@@ -250,22 +172,20 @@ def run_step(team_address: int, step_address: int, first_op: int, end_op: int) -
 
 @c_callable("int64(int64, int64)")
 def run_worker(crew_address: int, index: int) -> int:
-    """A worker's whole life: wait for a step, of whichever program, walk it, until told to stop."""
-    crew = record(crew_address, TEAM)
+    """A worker's whole life: wait for a step, of whichever program, walk what is left of it, until told to stop."""
+    crew = record(crew_address, CREW)
     epoch = np.int32(0)
     while True:
-        word, sleepers = crew_address + EPOCH, crew_address + PARKED
-        _wait_while(crew_address, word, sleepers, epoch, crew.park_ticks, crew.park_yield_ticks)
-        # Steps cannot overtake a worker: run_step ends after a barrier with it.
-        epoch = np.int32(epoch + 1)
+        epoch = wait_for_call(crew_address, epoch)
         if crew.stop != 0:
             return 0
-        _walk(crew.current, index)
+        is_in, generation = join(crew_address)
+        if is_in:
+            _walk(crew.current, index, generation)
 
 
 @c_callable("int64(int64)")
 def stop_workers(crew_address: int) -> int:
     """End every worker; none may be inside a step."""
-    record(crew_address, TEAM).stop = 1
-    _advance(crew_address, crew_address + EPOCH, crew_address + PARKED)
+    dismiss(crew_address)
     return 0

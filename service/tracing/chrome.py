@@ -92,8 +92,8 @@ def _step(
         parts |= {"prefill_tokens": num_prefill, "decode_tokens": step.num_tokens - num_prefill}
     for thread in range(num_threads):
         own = [op for op in ops if op.thread == thread]
-        start_s, end_s = (own[0].start_s, own[-1].barrier_end_s) if own else (step.start_s, step.end_s)
-        yield _slice(f"{step.phase} step", "step", thread, start_s, end_s, **parts)
+        if own:  # else it came when all was done
+            yield _slice(f"{step.phase} step", "step", thread, own[0].start_s, own[-1].barrier_end_s, **parts)
     if num_prefill is None:
         return
     if num_prefill:

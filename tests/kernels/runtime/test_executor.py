@@ -16,7 +16,7 @@ from kernels.runtime.histogram import HISTOGRAM_EDGES_S
 from kernels.runtime.program import KernelSlot, Program, ProgramBuilder
 
 COUNT = op_record([("counts", "i8"), ("num_items", "i8"), ("size", "i8")])
-CHAIN = op_record([("cells", "i8"), ("failures", "i8"), ("expected", "i8")])
+CHAIN = op_record([("cells", "i8"), ("num_cells", "i8"), ("failures", "i8"), ("expected", "i8")])
 SCRATCH = op_record([("failures", "i8")])
 BUSY = op_record([("ticks", "i8")])
 
@@ -37,15 +37,17 @@ def count_items(op_address: int, thread_address: int) -> int:
 
 @op_function
 def check_and_advance(op_address: int, thread_address: int) -> int:
-    """Every thread finds every cell at `expected` or, where its owner was faster, one more; then advances its own."""
+    """Finds its cells at `expected`, the next ones there or advanced by another thread; advances its own."""
     op, thread = record(op_address, CHAIN), record(thread_address, THREAD)
-    for index in range(thread.num_threads):
-        cell = load(op.cells + CACHE_LINE * index, np.int64)
-        if cell != op.expected and (index == thread.index or cell != op.expected + 1):
+    while True:
+        index = take_chunk(op, thread, 1)
+        if index >= op.num_cells:
+            return 0
+        own = op.cells + CACHE_LINE * index
+        neighbour = op.cells + CACHE_LINE * ((index + 1) % op.num_cells)
+        if load(own, np.int64) != op.expected or load(neighbour, np.int64) < op.expected:
             atomic_add_i32(op.failures, np.int32(1))
-    own = op.cells + CACHE_LINE * thread.index
-    store(own, op.expected + 1, np.int64)
-    return 0
+        store(own, op.expected + 1, np.int64)
 
 
 @op_function
@@ -126,21 +128,22 @@ def test_a_step_in_parts_is_the_same_step(num_threads: int) -> None:
 
 
 @pytest.mark.parametrize("num_threads", [2, 3, 16])
-def test_an_op_starts_when_all_threads_have_left_the_one_before(num_threads: int) -> None:
+def test_an_op_starts_when_the_one_before_is_done(num_threads: int) -> None:
+    num_cells = 3 * num_threads
     builder = ProgramBuilder()
-    cells = builder.buffer("cells", np.int64, (num_threads, CACHE_LINE // 8))
+    cells = builder.buffer("cells", np.int64, (num_cells, CACHE_LINE // 8))
     failures = builder.buffer("failures", np.int32, (1,))
     slots = (KernelSlot("chain", "chain"),)
     for expected in range(20):
-        args = {"cells": cells, "failures": failures, "expected": expected}
+        args = {"cells": cells, "num_cells": num_cells, "failures": failures, "expected": expected}
         builder.op("chain", record=CHAIN, run=check_and_advance.address, slots=slots, args=args)
     program = builder.build()
     with Executor(program, num_threads) as executor:
-        for _ in range(30):
+        for _ in range(100):
             program.view(cells)[:] = 0
             run(executor, a_step())
+            assert (program.view(cells)[:, 0] == 20).all()
     assert program.view(failures)[0] == 0
-    assert (program.view(cells)[:, 0] == 20).all()
 
 
 def test_scratch_is_private_and_as_large_as_the_greatest_wish() -> None:
@@ -235,9 +238,8 @@ def test_stats_add_up(num_threads: int) -> None:
     assert row.units == 12 * 50
     assert row.bytes == 12 * 10 + 12 * 50 * 2
     assert row.operations == 12 * 5 + 12 * 50 * 3
-    assert sum(row.histogram) == 12 * num_threads
+    assert 12 <= sum(row.histogram) <= 12 * num_threads  # of the threads that came in time
     assert row.seconds > 0
-    assert (row.barrier_seconds > 0) or num_threads == 1
 
 
 def test_a_call_without_units_moves_nothing() -> None:
@@ -254,7 +256,7 @@ def test_a_call_without_units_moves_nothing() -> None:
         rows = {row.kernel: row for row in executor.kernel_stats()}
     assert (rows["busy"].calls, rows["busy"].bytes, rows["busy"].operations) == (3, 330, 24)
     assert (rows["idle"].calls, rows["idle"].bytes, rows["idle"].operations) == (3, 0, 0)
-    assert sum(rows["idle"].histogram) == 6
+    assert 3 <= sum(rows["idle"].histogram) <= 6
 
 
 def test_times_are_seconds_and_fall_into_their_bucket() -> None:

@@ -22,12 +22,12 @@ def test_every_op_of_every_thread_of_every_step(num_threads: int) -> None:
         trace = tracer.end()
     assert [(step.phase, step.num_tokens) for step in trace.steps] == [("mixed", 4), ("decode", 1)]
     assert trace.num_threads == num_threads
-    assert len(trace.ops) == 2 * 3 * num_threads
     for thread in range(num_threads):
         for number, step in enumerate(trace.steps):
             ops = [op for op in trace.ops if (op.thread, op.step) == (thread, number)]
-            assert [op.index for op in ops] == [0, 1, 2]
-            assert {op.kernel for op in ops} == {"even" if step.num_tokens == 4 else "odd"}
+            assert [op.index for op in ops] == [0, 1, 2][3 - len(ops) :]  # from where it joined
+            assert thread > 0 or len(ops) == 3
+            assert all(op.kernel == ("even" if step.num_tokens == 4 else "odd") for op in ops)
             assert all(op.name == "count" and op.units == 50 for op in ops)
             times = [step.start_s, *(t for op in ops for t in (op.start_s, op.end_s, op.barrier_end_s))]
             assert times == sorted(times)
