@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import uvloop
 from rich.console import Console
 
 from loadtest.benchmark import Plan, Result, measure
@@ -50,7 +51,7 @@ def _measure(words: Sequence[str]) -> int:
     plan, loads = _plan(options), loads_of(options)
     for path in options.report:
         check_report(path)
-    results = asyncio.run(_all_loads(options, plan, loads))
+    results = uvloop.run(_all_loads(options, plan, loads))
     summaries = [result.summary for result in results]
     for path in options.report:
         write_report(path, results)
@@ -93,7 +94,7 @@ def _compare(words: Sequence[str]) -> int:
     options = parser.parse_args(words)
     if options.rounds < 1:
         parser.error(f"at least 1 round, not {options.rounds}")
-    comparisons = asyncio.run(_compare_all(options, _plan(options), loads_of(options)))
+    comparisons = uvloop.run(_compare_all(options, _plan(options), loads_of(options)))
     if options.json:
         made = [comparison.as_json() for comparison in comparisons]
         print(json.dumps(made[0] if len(made) == 1 else made, indent=2))

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from loadtest.aiohttp_transport import CONNECTING, AiohttpTransport
 from loadtest.conversation import Ask, Reply
 from loadtest.errors import RequestFailed, Unreachable
 from loadtest.event_stream import EventReader
@@ -45,8 +46,7 @@ class HttpClient:
             base_url=self.url,
             headers={"accept-encoding": "identity", **(headers or {})},
             timeout=httpx.Timeout(timeout_s),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
-            transport=transport,
+            transport=transport or AiohttpTransport(),
         )
 
     async def ready(self, within_s: float) -> str:
@@ -86,7 +86,7 @@ class HttpClient:
 
         async def trace(event: str, _: Mapping[str, Any]) -> None:
             nonlocal is_new
-            is_new = is_new or event.startswith("connection.connect_tcp")
+            is_new = is_new or event == CONNECTING
 
         def request() -> httpx.Request:
             return self._http.build_request("POST", path, json=body, extensions={"trace": trace})

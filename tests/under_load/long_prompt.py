@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
+import uvloop
+
 from tests.end_to_end.server import Server, served
 from tests.under_load.callers import EndlessStream, ask, calling, random_prompt
 from tests.under_load.verdict import Verdict, p95
@@ -22,7 +24,7 @@ MOST_STRETCH, MOST_TIME = 2.0, 2.2
 
 def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
     with served(model, folder, "--threads", "2", "--ctx", "8192", "--no-prefix-cache") as server:
-        found = asyncio.run(_all(server, rounds))
+        found = uvloop.run(_all(server, rounds))
     for gap_before, gap_during, alone_s, beside_s in found:
         print(
             f"inter-token p95 {1e3 * gap_before:.1f} ms, then {1e3 * gap_during:.1f} ms; "

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+import uvloop
+
 from tests.end_to_end.server import Server, served
 from tests.under_load.callers import ask, calling, random_prompt
 from tests.under_load.verdict import Verdict
@@ -19,7 +21,7 @@ MOST_BESIDE_MIB = 300
 def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
     with served(model, folder, *FLAGS) as server:
         for number in range(rounds):
-            asyncio.run(_load(server, Random(number)))
+            uvloop.run(_load(server, Random(number)))
         metrics = server.metrics()
         status = dict(line.split(":", 1) for line in Path(f"/proc/{server.pid}/status").read_text().splitlines())
     most = int(status["VmHWM"].split()[0]) / 1024

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+
+import uvloop
 
 from loadtest.conversation import Reply
 from tests.end_to_end.requests import STORY
@@ -31,7 +32,7 @@ def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
         served(model, folder / "with", *FLAGS, "--draft-tokens", "8") as guessing,
         served(model, folder / "without", *FLAGS) as plain,
     ):
-        ratios, num_different = asyncio.run(_all(guessing, plain, rounds))
+        ratios, num_different = uvloop.run(_all(guessing, plain, rounds))
         metrics = guessing.metrics()
     drafts = metrics.sum("gemmule_draft_tokens_total")
     print(f"of {drafts:.0f} guesses {metrics.sum('gemmule_draft_tokens_accepted_total'):.0f} were right")

@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
+import uvloop
+
 from loadtest.http_client import HttpClient
 from tests.end_to_end.server import Server, served
 from tests.under_load.callers import ask, calling, random_prompt
@@ -22,7 +24,7 @@ def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
         served(model, folder / "with", *FLAGS) as caching,
         served(model, folder / "without", *FLAGS, "--no-prefix-cache") as computing,
     ):
-        hits, ratios, twice = asyncio.run(_all(caching, computing, rounds))
+        hits, ratios, twice = uvloop.run(_all(caching, computing, rounds))
     yield Verdict("share of the shared tokens that were found", min(hits), 0.95, is_most=False)
     yield Verdict("TTFT p50 without the cache, times that with it", median(ratios), 5, is_most=False)
     yield Verdict(f"of {NUM_REQUESTS} cold arrivals, those that computed the shared part", max(twice), 1)

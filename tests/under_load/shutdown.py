@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import httpx
+import uvloop
 
 from loadtest.errors import RequestFailed
 from loadtest.http_client import HttpClient
@@ -29,19 +30,19 @@ def check(model: str, folder: Path, rounds: int) -> Iterator[Verdict]:
     for number in range(rounds):
         with started(model, folder / f"drained-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
-            num_whole, num_lost, status = asyncio.run(_drain(server, Random(number)))
+            num_whole, num_lost, status = uvloop.run(_drain(server, Random(number)))
         print(f"SIGTERM: {num_whole} answered whole, {num_lost} lost, exit status {status}")
         yield Verdict("admitted requests lost at SIGTERM", num_lost, 0)
         yield Verdict("exit status", abs(status), 0)
     for number in range(rounds):
         with started(model, folder / f"killed-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
-            text = asyncio.run(_kill(server, Random(number)))
+            text = uvloop.run(_kill(server, Random(number)))
         begun_s = time.monotonic()
         with started(model, folder / f"again-{number}", *FLAGS, **environment) as server:
             server.wait_until_ready()
             ready_s = time.monotonic() - begun_s
-            same = asyncio.run(_answer(server, Random(number))) == text
+            same = uvloop.run(_answer(server, Random(number))) == text
             server.signal(signal.SIGTERM)
             server.wait()
         yield Verdict("from starting the process to ready, after SIGKILL", ready_s, 3.0, unit=" s")
