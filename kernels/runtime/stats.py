@@ -18,7 +18,7 @@ class KernelStats:
 
     `seconds` is the threads' own work, added up over threads; `barrier_seconds` what they then waited for each other;
     `wall_seconds` what the step spent here, of which `lead_seconds` is the work of thread 0. `histogram` counts the own
-    work of each thread and call (so it adds up to calls x threads), by the edges of
+    work of each call and thread that came in time (at most calls x threads), by the edges of
     kernels.runtime.histogram.HISTOGRAM_EDGES_S.
     """
 
@@ -40,8 +40,8 @@ class KernelStats:
 class ThreadTimes:
     """One thread of the team since the executor was made, in seconds.
 
-    `work` + `barrier` + `dispatch` is the wall time of its steps. Dispatch: from a step's start until the thread is at
-    its first op, which for a worker is the time it takes to notice or to wake up.
+    `work` + `barrier` + `dispatch` is the wall time of the steps that it was in. Dispatch: from a step's start until
+    the thread is at its first op, which for a worker is the time it takes to notice, to wake up or to get a core.
     """
 
     work: float

@@ -97,7 +97,7 @@ class KernelText:
                     spelled = self._spelled[key] = _Spelled(*key)
                 rows.append((stats, spelled))
         yield (
-            f"# HELP {HISTOGRAM} A thread's own work in one call of a micro-kernel; every thread of the team counts.\n"
+            f"# HELP {HISTOGRAM} A thread's own work in one call of a micro-kernel; threads in the step count.\n"
             f"# TYPE {HISTOGRAM} histogram\n"
         )
         for stats, spelled in rows:

@@ -51,8 +51,9 @@ def test_kernel_counters_agree_with_their_histograms(busy: tuple[Metrics, Metric
     after = busy[1]
     for labels in after.labels(f"{HISTOGRAM}_count"):
         calls = after.value("gemmule_kernel_calls_total", **labels)
-        assert after.value(f"{HISTOGRAM}_count", **labels) == NUM_THREADS * calls > 0
-        assert after.value(f"{HISTOGRAM}_bucket", le="+Inf", **labels) == NUM_THREADS * calls
+        count = after.value(f"{HISTOGRAM}_count", **labels)
+        assert 0 < calls <= count <= NUM_THREADS * calls  # of the threads that came in time
+        assert after.value(f"{HISTOGRAM}_bucket", le="+Inf", **labels) == count
         assert after.value(f"{HISTOGRAM}_sum", **labels) > 0
         assert after.value("gemmule_kernel_wall_seconds_total", **labels) > 0
         assert after.value("gemmule_kernel_bytes_total", **labels) > 0
@@ -73,7 +74,7 @@ def test_the_parts_of_steps_and_the_threads_add_up(busy: tuple[Metrics, Metrics]
     stepped_s = sum(value for part, value in seconds.items() if part != "idle")
     assert stepped_s == pytest.approx(after.sum("gemmule_step_duration_seconds_sum"), rel=0.02)
     walls = [after.sum("gemmule_thread_seconds_total", thread=str(thread)) for thread in range(NUM_THREADS)]
-    assert walls[1] >= 0.9 * walls[0]  # a worker without a core sees the begin or the end of a step late
+    assert 0 < walls[1] <= 1.1 * walls[0]  # a step that is done before a worker comes has no time of it
 
 
 def test_what_a_start_chose_and_measured(server: Server, busy: tuple[Metrics, Metrics]) -> None:
