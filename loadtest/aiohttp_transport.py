@@ -77,11 +77,16 @@ async def _tell_of_connection(_: aiohttp.ClientSession, context: SimpleNamespace
 
 def _as_httpx(error: Exception) -> httpx.HTTPError:
     said = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return httpx.ConnectTimeout(said)
-    if isinstance(error, TimeoutError):
-        return httpx.ReadTimeout(said)
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return httpx.ConnectError(said)
-    # The server has closed the connection, or what it said is no HTTP.
-    return httpx.RemoteProtocolError(said)
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return httpx.ConnectTimeout(said)
+        case TimeoutError():
+            return httpx.ReadTimeout(said)
+        case aiohttp.ClientConnectorError():
+            return httpx.ConnectError(said)
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return httpx.UnsupportedProtocol(said)
+        case aiohttp.ServerConnectionError() | aiohttp.ClientPayloadError() | aiohttp.ClientResponseError() | OSError():
+            return httpx.RemoteProtocolError(said)  # it has closed the connection, or what it says is no HTTP
+        case _:
+            return httpx.TransportError(said)

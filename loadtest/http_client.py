@@ -81,22 +81,21 @@ class HttpClient:
         await self._http.aclose()
 
     async def _sent(self, path: str, body: Mapping[str, Any]) -> httpx.Response:
-        """A server may close a kept connection while a request is on its way to it: then it is sent once more."""
-        is_new = False
+        """A server may close kept connections while a request is on its way to one: then it is sent again, on whatever
+        is left of them or on a new one."""
+        while True:
+            is_new = False
 
-        async def trace(event: str, _: Mapping[str, Any]) -> None:
-            nonlocal is_new
-            is_new = is_new or event == CONNECTING
+            async def trace(event: str, _: Mapping[str, Any]) -> None:
+                nonlocal is_new
+                is_new = is_new or event == CONNECTING
 
-        def request() -> httpx.Request:
-            return self._http.build_request("POST", path, json=body, extensions={"trace": trace})
-
-        try:
-            return await self._http.send(request(), stream=True)
-        except httpx.RemoteProtocolError:
-            if is_new:
-                raise
-            return await self._http.send(request(), stream=True)
+            request = self._http.build_request("POST", path, json=body, extensions={"trace": trace})
+            try:
+                return await self._http.send(request, stream=True)
+            except httpx.RemoteProtocolError:
+                if is_new:
+                    raise
 
     def _request(self, ask: Ask) -> dict[str, Any]:
         said: dict[str, Any]
