@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -26,7 +27,7 @@ def random_prompt(random: Random, num_tokens: int) -> tuple[int, ...]:
 @asynccontextmanager
 async def calling(server: Server, **body: Any) -> AsyncIterator[HttpClient]:
     """Greedy, and the model does not end an answer. `body`: more fields for every request."""
-    clock = asyncio.get_running_loop().time
+    clock = time.monotonic
     client = HttpClient(server.url, clock=clock, body={"temperature": 0, "ignore_eos": True, **body})
     try:
         await client.ready(10.0)
@@ -37,7 +38,7 @@ async def calling(server: Server, **body: Any) -> AsyncIterator[HttpClient]:
 
 async def ask(client: HttpClient, prompt: tuple[int, ...] | str, num_tokens: int) -> tuple[float, Reply]:
     """(when it was sent, the reply)"""
-    sent_s = asyncio.get_running_loop().time()
+    sent_s = time.monotonic()
     return sent_s, await client.ask(Ask(Turn(prompt, num_tokens)))
 
 
@@ -61,7 +62,7 @@ class EndlessStream:
                 yield after - before
 
     async def _read(self, url: str, body: dict[str, Any]) -> None:
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         async with httpx.AsyncClient(timeout=60.0) as http, http.stream("POST", url, json=body) as response:
             assert response.status_code == 200, await response.aread()
             async for piece in response.aiter_raw():

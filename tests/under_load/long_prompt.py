@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -43,7 +44,7 @@ async def _all(server: Server, rounds: int) -> list[tuple[float, float, float, f
 
 async def _round(server: Server, random: Random, long_tokens: int) -> tuple[float, float, float, float]:
     async with calling(server) as client:
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         alone = []
         for _ in range(2):
             sent_s, reply = await ask(client, random_prompt(random, long_tokens), 1)
