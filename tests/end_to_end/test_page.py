@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.end_to_end.server import LIMIT_S, Server, served
 
@@ -77,7 +77,13 @@ def test_send_stream_and_see_the_kernels_move(page: Page) -> None:
     expect(page.locator("#step")).to_contain_text("ms a step")
 
 
+def without_an_end(route: Route) -> None:
+    """The model of the tests draws its end token after some hundred others, in a second or less."""
+    route.continue_(post_data={**route.request.post_data_json, "ignore_eos": True})
+
+
 def test_stop_and_clear(page: Page, server: Server) -> None:
+    page.route("**/v1/completions", without_an_end)
     page.check("[value=completion]")
     page.locator("summary").click()
     page.fill("#max_tokens", "3500")
