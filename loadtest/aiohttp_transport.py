@@ -27,7 +27,10 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_create_start.append(_tell_of_connection)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), trace_configs=[tracing], auto_decompress=False
+                connector=aiohttp.TCPConnector(limit=0),
+                trace_configs=[tracing],
+                auto_decompress=False,
+                trust_env=True,  # proxies and netrc, as httpx has it
             )
         limits = request.extensions.get("timeout", {})
         try:

@@ -101,11 +101,11 @@ class Tracer:
                 TracedStep(seconds(row["start"]), seconds(row["end"]), PHASES[row["phase"]], *map(int, row.item()[3:]))
                 for row in steps
             ),
-            ops=tuple(self._ops(steps, slices, seconds)),
+            ops=tuple(self._ops(slices, seconds)),
             num_threads=self._num_threads,
         )
 
-    def _ops(self, steps: Any, slices: Any, seconds: Callable[[Any], float]) -> Iterator[TracedOp]:
+    def _ops(self, slices: Any, seconds: Callable[[Any], float]) -> Iterator[TracedOp]:
         slots = self._slots()
         for thread, of_thread in enumerate(slices):
             for step, ops in enumerate(of_thread):
@@ -113,8 +113,6 @@ class Tracer:
                     start, end, barrier_end, units, variant = row
                     if start == 0:
                         continue  # done before this thread had joined the step
-                    # A worker may not have noticed yet that the last barrier, and with it the step, is over.
-                    barrier_end = barrier_end or max(end, int(steps[step]["end"]))
                     slot = slots[index][variant]
                     yield TracedOp(
                         step=step,
