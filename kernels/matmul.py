@@ -3,7 +3,7 @@
     dst f32[rows, n] = packed LHS x packed RHS; rows = the step's tokens, or its sampled rows
 
 One row takes the GEMV (variant 1), more take the GEMM (variant 0); both read the same packed RHS. Work is cut into
-chunks of columns x rows that threads take from the op's counter, so an unequal or descheduled core takes fewer.
+chunks of columns x rows that threads take as they come, so an unequal or descheduled core takes fewer.
 Which thread computes a chunk changes no bit: a micro-kernel's result does not depend on the portion it is given.
 """
 
@@ -20,9 +20,10 @@ from kernels.cpu.caches import second_level_bytes
 from kernels.families.variant import MatmulVariant
 from kernels.jit.function import intrinsic, op_function
 from kernels.jit.library import KernelLibrary
-from kernels.jit.native import atomic_add_i64, record
+from kernels.jit.native import record
 from kernels.jit.numba_setup import numba
 from kernels.runtime.abi import STEP, THREAD, op_record
+from kernels.runtime.chunks import take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 from kernels.select import MatmulChoice
 
@@ -78,23 +79,23 @@ def matmul(op_address: int, thread_address: int) -> int:
     step: Any = record(thread.step, STEP)
     m = step.num_logit_rows if op.is_logits else step.num_tokens
     thread.units = m
-    counter = thread.counters + 64 * op.op_index
     if m == 0:  # a prefill that samples nothing yet
         return 0
     if m == 1:
         while True:
-            column = atomic_add_i64(counter, 1) * op.gemv_chunk
+            column = take_chunk(op, thread, op.gemv_chunk, op.n)
             if column >= op.n:
                 return 1
             rhs = op.rhs + column // op.nr * op.rhs_panel_bytes
             width = min(op.gemv_chunk, op.n - column)
             call_matmul(op.gemv, 1, width, op.k, op.lhs, rhs, op.dst + 4 * column, op.dst_stride)
     num_row_chunks = (m + op.row_chunk - 1) // op.row_chunk
+    num_chunks = (op.n + op.column_chunk - 1) // op.column_chunk * num_row_chunks
     while True:
-        chunk = atomic_add_i64(counter, 1)
-        column = chunk // num_row_chunks * op.column_chunk
-        if column >= op.n:
+        chunk = take_chunk(op, thread, 1, num_chunks)
+        if chunk >= num_chunks:
             return 0
+        column = chunk // num_row_chunks * op.column_chunk
         row = chunk % num_row_chunks * op.row_chunk
         lhs = op.lhs + row // op.mr * op.lhs_panel_bytes
         rhs = op.rhs + column // op.nr * op.rhs_panel_bytes

@@ -6,8 +6,9 @@ share, and a decode's heads are apart where all of them over one range would be 
 A unit that is more work than a part should be is cut into parts of some ranges: threads store the partials, and whoever
 finishes its last part merges them. Work is counted in rows x ranges, at the most that any tile of the sequence sees.
 
-Every thread finds the same parts in the same order: from the last sequence and tile backwards, so long prefills are cut
-from their expensive end, and decodes fill what is left.
+Every thread finds the same parts with the same numbers: those of prefills, from the last sequence and tile backwards, so
+they are cut from their expensive end; then those of decodes. So the first threads' shares are prefills, the last ones'
+decodes: the ones compute while the others wait for memory, and both are done sooner than if all did either.
 """
 
 from typing import Any, Final
@@ -18,6 +19,7 @@ from kernels.attention.sight import RANGE_TOKENS
 from kernels.jit.function import native
 from kernels.jit.native import load
 from kernels.runtime.abi import Record
+from kernels.runtime.chunks import take_chunk
 
 PARTS_PER_THREAD: Final = 8
 """A team shares about so many parts, if there are."""
@@ -31,11 +33,19 @@ DIVISION: Final[Record] = np.dtype(
         ("tile_tokens", "i8"),  # of a prefill's unit
         ("decode_heads", "i8"),  # kv heads of a decode's unit
         ("part_work", "i8"),  # of a part, about
-        # Where the search for parts stands. Of the sequence: its first part's number, how many there are, and of a
-        # unit parts, their ranges, partials. Of those before it: units that are cut, and their partials.
+        # Of prefills; in all; what threads take: prefills from 0 on, decodes from decode_turn on, each with turns behind
+        # it that are nobody's, so that half of the turns are either's.
+        ("prefill_parts", "i8"),
+        ("num_parts", "i8"),
+        ("decode_turn", "i8"),
+        ("num_turns", "i8"),
+        # Where the search for parts stands: among the decodes, or before. Of the sequence: its first part's number, how
+        # many there are, and of a unit parts, their ranges, partials. Of those before it: units that are cut, and
+        # their partials.
+        ("at_decodes", "i8"),
         ("sequence", "i8"),
         ("first_part", "i8"),
-        ("num_parts", "i8"),
+        ("sequence_parts", "i8"),
         ("unit_parts", "i8"),
         ("part_ranges", "i8"),
         ("unit_partials", "i8"),
@@ -64,7 +74,7 @@ PART: Final[Record] = np.dtype(
 
 @native
 def divide(op: Any, thread: Any, step: Any, division: Any) -> None:
-    """Fill `division` for the step; the search for parts begins at its last sequence."""
+    """Fill `division` for the step, and for the thread's first part."""
     num_parts = 1 if thread.num_threads == 1 else PARTS_PER_THREAD * thread.num_threads
     division.tile_tokens = _tile_tokens(op, step, PREFILLS_PER_THREAD * thread.num_threads)
     division.decode_heads = 1
@@ -79,18 +89,37 @@ def divide(op: Any, thread: Any, step: Any, division: Any) -> None:
     division.part_work = work // num_parts
     if division.part_work >= op.num_kv_heads * op.group:
         division.decode_heads = op.num_kv_heads
-    division.sequence = step.num_sequences
-    division.first_part = division.num_parts = division.num_cut = division.num_partials = 0
-    division.unit_parts = 1
+    _rewind(step, division)
+    while division.at_decodes == 0 and _next_sequence(op, step, division):
+        pass
+    division.prefill_parts = division.first_part
+    while _next_sequence(op, step, division):
+        pass
+    division.num_parts = division.num_turns = division.first_part
+    division.decode_turn = division.prefill_parts
+    if 0 < division.prefill_parts < division.num_parts:
+        division.decode_turn = max(division.prefill_parts, division.num_parts - division.prefill_parts)
+        division.num_turns = 2 * division.decode_turn
+    _rewind(step, division)
 
 
 @native
-def find_part(op: Any, step: Any, division: Any, number: int, part: Any) -> bool:
-    """The `number`th part of the step, not before the last that was found; False: there are no more. It may have no
-    ranges: its tile sees fewer than another of the sequence."""
-    while number >= division.first_part + division.num_parts:
-        if not _next_sequence(op, step, division):
+def next_part(op: Any, thread: Any, step: Any, division: Any, part: Any) -> bool:
+    """The next part for this thread; False: none is left. It may have no ranges: its tile sees fewer than another of
+    the sequence."""
+    number = division.num_parts
+    while number == division.num_parts:
+        turn = take_chunk(op, thread, 1, division.num_turns)
+        if turn == division.num_turns:
             return False
+        if turn < division.decode_turn:
+            number = turn if turn < division.prefill_parts else division.num_parts
+        else:
+            number = min(division.prefill_parts + turn - division.decode_turn, division.num_parts)
+    if number < division.first_part:
+        _rewind(step, division)
+    while number >= division.first_part + division.sequence_parts:
+        _next_sequence(op, step, division)
     within, index = divmod(number - division.first_part, division.unit_parts)
     sequence = division.sequence
     part.sequence = sequence
@@ -112,25 +141,39 @@ def find_part(op: Any, step: Any, division: Any, number: int, part: Any) -> bool
 
 
 @native
+def _rewind(step: Any, division: Any) -> None:
+    """The search for parts begins at the last sequence, with the prefills."""
+    division.sequence = step.num_sequences
+    division.at_decodes = division.first_part = division.sequence_parts = 0
+    division.num_cut = division.num_partials = 0
+    division.unit_parts = 1
+
+
+@native
 def _next_sequence(op: Any, step: Any, division: Any) -> bool:
-    """Go to the sequence before; False: that was the first. Its units are cut if each is more work than a part, so
-    fewer are cut than a step has parts, and if their partials find room."""
+    """Go to the next sequence that has parts; False: that was the last. Its units are cut if each is more work than a
+    part, so fewer are cut than a step has parts, and if their partials find room."""
     if division.unit_parts > 1:
-        num_units = division.num_parts // division.unit_parts
+        num_units = division.sequence_parts // division.unit_parts
         division.num_cut += num_units
         division.num_partials += num_units * division.unit_partials
-    division.first_part += division.num_parts
-    division.num_parts = 0
-    division.sequence -= 1
-    if division.sequence < 0:
-        return False
+    division.first_part += division.sequence_parts
+    division.sequence_parts = 0
+    while True:
+        division.sequence -= 1
+        if division.sequence < 0:
+            if division.at_decodes != 0:
+                return False
+            division.at_decodes, division.sequence = 1, step.num_sequences
+        elif (_num_queries(step, division.sequence) == 1) == (division.at_decodes != 0):
+            break
     num_units, num_rows, num_ranges = _units(op, step, division, division.sequence)
     division.unit_partials = num_rows * num_ranges
     division.part_ranges = max(1, division.part_work // num_rows)
     if division.num_partials + num_units * division.unit_partials > op.max_partials:
         division.part_ranges = num_ranges
     division.unit_parts = (num_ranges + division.part_ranges - 1) // division.part_ranges
-    division.num_parts = num_units * division.unit_parts
+    division.sequence_parts = num_units * division.unit_parts
     return True
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.attention.division import DIVISION, PART, divide, find_part, item
+from kernels.attention.division import DIVISION, PART, divide, item, next_part
 from kernels.attention.emit import PARTIAL_HEAD
 from kernels.attention.range_planes import RANGE_BLOCKS
 from kernels.attention.sight import RANGE_TOKENS
@@ -24,7 +24,6 @@ from kernels.jit.function import native, op_function
 from kernels.jit.native import atomic_add_i32, atomic_store_i32, load, record, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
 from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, op_record
-from kernels.runtime.chunks import take_chunk
 
 VECTOR_BYTES: Final = 4 * LANES
 MANY, DECODE, FEW = range(3)
@@ -73,7 +72,7 @@ def attention(op_address: int, thread_address: int) -> int:
     divide(op, thread, step, division)
     thread.units = division.context
     found, spare, waiting = thread.scratch + _PARTS_AT, thread.scratch + _PARTS_AT + _PART_BYTES, 0
-    while find_part(op, step, division, take_chunk(op, thread, 1), record(found, PART)):
+    while next_part(op, thread, step, division, record(found, PART)):
         part: Any = record(found, PART)
         if part.start >= part.stop:
             continue

@@ -70,7 +70,7 @@ def _embed(op_address: int, thread_address: int, dequantise: Any) -> int:
     step = record(thread.step, STEP)
     size = chunk_size(step.num_tokens, thread.num_threads, MAX_CHUNK_ROWS)
     while True:
-        first = take_chunk(op, thread, size)
+        first = take_chunk(op, thread, size, step.num_tokens)
         if first >= step.num_tokens:
             break
         for row in range(first, min(first + size, step.num_tokens)):

@@ -76,7 +76,7 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
     if num_rows == 1:
         part = k if op.gemv_part_bytes == 0 else _part_size(k, thread.num_threads, LEAST_ROW_PART)
         while True:
-            first = take_chunk(op, thread, 1) * part
+            first = take_chunk(op, thread, part, k)
             if first >= k:
                 return 1
             size = min(part, k - first)
@@ -86,9 +86,10 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
     if op.gemm_part_bytes != 0 and num_panels < thread.num_threads:
         part = _part_size(k, 4 * thread.num_threads // num_panels, LEAST_PART)
         num_parts = (k + part - 1) // part
+        num_chunks = num_parts * num_panels
         while True:
-            chunk = take_chunk(op, thread, 1)
-            if chunk >= num_parts * num_panels:
+            chunk = take_chunk(op, thread, 1, num_chunks)
+            if chunk >= num_chunks:
                 return 0
             row, first = chunk // num_parts * op.mr, chunk % num_parts * part
             count, size = min(op.mr, num_rows - row), min(part, k - first)
@@ -97,7 +98,7 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
             call_kernel(op.pack_gemm, (count, size, rows, op.row_stride, op.dst + at))
     size = chunk_size(num_panels, thread.num_threads, max(1, MAX_CHUNK_ROWS // op.mr))
     while True:
-        first = take_chunk(op, thread, size)
+        first = take_chunk(op, thread, size, num_panels)
         if first >= num_panels:
             return 0
         for panel in range(first, min(first + size, num_panels)):

@@ -197,7 +197,7 @@ def rope_kv(op_address: int, thread_address: int) -> int:
     size = chunk_size(step.num_tokens * num_groups, thread.num_threads, MAX_CHUNK_ROWS)
     num_chunks = (step.num_tokens + size - 1) // size * num_groups
     while True:
-        chunk = take_chunk(op, thread, 1)
+        chunk = take_chunk(op, thread, 1, num_chunks)
         if chunk >= num_chunks:
             break
         group, token = chunk % num_groups, chunk // num_groups * size

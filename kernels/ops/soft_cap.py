@@ -56,9 +56,10 @@ def soft_cap_logits(op_address: int, thread_address: int) -> int:
     thread: Any = record(thread_address, THREAD)
     step: Any = record(thread.step, STEP)
     thread.units = step.num_logit_rows
+    num_tasks = step.num_logit_rows * op.num_chunks
     while True:
-        task = take_chunk(op, thread, 1)
-        if task >= step.num_logit_rows * op.num_chunks:
+        task = take_chunk(op, thread, 1, num_tasks)
+        if task >= num_tasks:
             return 0
         first = task % op.num_chunks * CHUNK
         soft_cap_row(op.logits + op.stride * (task // op.num_chunks) + 4 * first, min(CHUNK, op.vocab - first), op.cap)

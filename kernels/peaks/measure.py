@@ -53,7 +53,7 @@ def peak(op_address: int, thread_address: int) -> int:
     op: Any = record(op_address, PEAK)
     thread: Any = record(thread_address, THREAD)
     while True:
-        first = take_chunk(op, thread, op.chunk_turns)
+        first = take_chunk(op, thread, op.chunk_turns, op.turns)
         if first >= op.turns:
             return 0
         turns = min(op.chunk_turns, op.turns - first)

@@ -59,16 +59,20 @@ def op_record(args: list[tuple[str, str]]) -> Record:
 # One per thread, each on its own pair of cache lines.
 THREAD: Final[Record] = np.dtype(
     {
-        "names": ["index", "num_threads", "step", "scratch", "scratch_bytes", "counters", "units", "times", "slices"],
-        "formats": ["i8"] * 9,
-        # step: address of a STEP. scratch: thread-private, 64-byte aligned. counters: one i64 per op, each on its own
-        # cache line, zero at the start of a step: work is taken in chunks by atomic add. units: written by the op, how
-        # many work units the whole op had; thread 0's value is counted. times, slices: the executor's own, see
+        "names": [
+            "index", "num_threads", "step", "scratch", "scratch_bytes", "counters", "units", "times", "slices",
+            "num_shares", "share", "num_done",
+        ],
+        "formats": ["i8"] * 12,
+        # step: address of a STEP. scratch: thread-private, 64-byte aligned. counters: i64[ops, num_shares], each on its
+        # own cache line, zero at the start of a step. share: this thread's own; num_done: how many it has found without
+        # chunks, from its own on, in this op (see kernels.runtime.chunks). units: written by the op, how many work
+        # units the whole op had; thread 0's value is counted. times, slices: the executor's own, see
         # kernels.runtime.walk.
-        "offsets": [0, 8, 16, 24, 32, 40, 48, 56, 64],
+        "offsets": [*range(0, 96, 8)],
         "itemsize": THREAD_BYTES,
     }
-)
+)  # fmt: skip
 
 # T tokens of S sequences, of which R rows are sampled. Fields that name arrays are addresses.
 STEP: Final[Record] = np.dtype(

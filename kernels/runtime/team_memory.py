@@ -11,6 +11,8 @@ from kernels.runtime.ticks import nanosecond_scale, tick_rate
 from kernels.runtime.walk import SLICE, SLOT_STATS, STEP_TIMES, TEAM, TRACE, TRACED_STEP
 
 _PAGE: Final = 4096
+MOST_SHARES: Final = 8
+"""Of an op's chunks: whoever is done looks at all of them."""
 _TWO_LINES: Final = 2 * CACHE_LINE  # apart from what other threads write, also for a prefetcher of pairs of lines
 
 
@@ -27,7 +29,8 @@ class TeamMemory:
         stats_stride = -(-self._stats_bytes // _TWO_LINES) * _TWO_LINES
         times_stride = -(-self._times_bytes // _TWO_LINES) * _TWO_LINES
         scratch_stride = -(-program.scratch_bytes // _PAGE) * _PAGE
-        self._counters = aligned_zeros(program.num_ops * CACHE_LINE, CACHE_LINE)
+        num_shares = min(num_threads, MOST_SHARES)
+        self._counters = aligned_zeros(program.num_ops * num_shares * CACHE_LINE, CACHE_LINE)
         self._stats = aligned_zeros(num_threads * stats_stride, CACHE_LINE).reshape(num_threads, stats_stride)
         self._times = aligned_zeros(num_threads * times_stride, _TWO_LINES).reshape(num_threads, times_stride)
         self._scratch = aligned_zeros(num_threads * scratch_stride, _PAGE)
@@ -43,6 +46,7 @@ class TeamMemory:
             row["scratch"] = self._scratch.ctypes.data + index * scratch_stride
             row["scratch_bytes"] = program.scratch_bytes
             row["counters"] = self._counters.ctypes.data
+            row["num_shares"], row["share"] = num_shares, index * num_shares // num_threads
             row["times"] = self._times.ctypes.data + index * times_stride
         values = {
             "ops": program.records.ctypes.data,
@@ -51,7 +55,6 @@ class TeamMemory:
             "threads": self._threads.ctypes.data,
             "stats": self._stats.ctypes.data,
             "stats_stride": stats_stride,
-            "counters": self._counters.ctypes.data,
             "tick_scale": nanosecond_scale(tick_rate()),
             "trace": self._trace.ctypes.data,
             "crew": crew_address,

@@ -17,7 +17,7 @@ TEAM: Final[Record] = np.dtype(
     [
         (name, "i8")
         for name in (
-            *("ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "counters", "tick_scale"),
+            *("ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "tick_scale"),
             *("trace", "crew", "first_op", "end_op", "untimed", "step_start"),
         )
     ]
@@ -87,7 +87,7 @@ def _walk(team_address: int, index: int, generation: Any) -> None:
     while op_index < team.end_op:
         op_address = team.ops + OP_BYTES * op_index
         op = record(op_address, OP_HEADER)
-        thread.units = 0
+        thread.units = thread.num_done = 0
         variant = call_op(op.run, op_address, thread_address)
         slot = stats + SLOT_STATS_BYTES * NUM_PHASES * np.int64(op.slots[variant])
         # Nobody waits for the clock: who comes last reads it when the others are gone, who waits while he waits.
@@ -114,7 +114,8 @@ def _walk(team_address: int, index: int, generation: Any) -> None:
                     record(slices + SLICE_BYTES * op_index, SLICE).barrier_end = start
         if index == 0:
             # Nobody takes chunks of this op any more; the next step finds 0.
-            store(team.counters + CACHE_LINE * op_index, 0, np.int64)
+            for share in range(thread.num_shares):
+                store(thread.counters + CACHE_LINE * (thread.num_shares * op_index + share), 0, np.int64)
         generation = np.int32(generation + 1)
         op_index += 1
     if timed:

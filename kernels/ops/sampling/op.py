@@ -39,9 +39,10 @@ SAMPLE: Final[Record] = op_record(
 def reduce_logits(op_address: int, thread_address: int) -> int:
     op, thread = record(op_address, SAMPLE), record(thread_address, THREAD)
     step = record(thread.step, STEP)
+    num_tasks = step.num_logit_rows * op.num_chunks
     while True:
-        task = take_chunk(op, thread, 1)
-        if task >= step.num_logit_rows * op.num_chunks:
+        task = take_chunk(op, thread, 1, num_tasks)
+        if task >= num_tasks:
             break
         row, chunk = task // op.num_chunks, task % op.num_chunks
         sampling = record(step.sampling + SAMPLING_BYTES * row, SAMPLING)
@@ -62,7 +63,7 @@ def sample_rows(op_address: int, thread_address: int) -> int:
     op, thread = record(op_address, SAMPLE), record(thread_address, THREAD)
     step = record(thread.step, STEP)
     while True:
-        row = take_chunk(op, thread, 1)
+        row = take_chunk(op, thread, 1, step.num_logit_rows)
         if row >= step.num_logit_rows:
             break
         sample_row(op, step, row, thread.scratch)

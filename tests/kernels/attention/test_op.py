@@ -72,6 +72,22 @@ def test_mixed_steps(library: KernelLibrary, shape: AttentionShape) -> None:
             assert close_to_numpy(shape, chunk, out)
 
 
+@pytest.mark.parametrize("num_threads", [2, 3, 12])
+@pytest.mark.parametrize(("num_decodes", "prefill"), [(1, 600), (9, 2), (9, 600), (40, 40)])
+def test_decodes_and_prefills_side_by_side(
+    library: KernelLibrary, num_decodes: int, prefill: int, num_threads: int
+) -> None:
+    """More parts of the one or of the other, whoever takes them: the bits that one thread makes."""
+    made, cache = conversations(SMOLLM2, [*(60 + 9 * i for i in range(num_decodes)), 700, 300])
+    chunks = [Chunk(c, len(c) - 1, len(c)) for c in made[:num_decodes]]
+    chunks += [Chunk(made[-2], 700 - prefill, 700), Chunk(made[-1], 298, 300)]
+    with running(library, SMOLLM2, cache) as alone, running(library, SMOLLM2, cache, num_threads) as step:
+        expected = alone.run(chunks)
+        for _ in range(5):
+            for out, same in zip(step.run(chunks), expected, strict=True):
+                np.testing.assert_array_equal(out, same)
+
+
 def test_rungs_change_no_bit(library: KernelLibrary) -> None:
     made, cache = conversations(SMOLLM2, [130, 70])
     chunks = [Chunk(made[0], 0, 130), Chunk(made[1], 69, 70)]

@@ -26,7 +26,7 @@ def count_items(op_address: int, thread_address: int) -> int:
     """Adds 1 to each item, in chunks."""
     op, thread = record(op_address, COUNT), record(thread_address, THREAD)
     while True:
-        first = take_chunk(op, thread, op.size)
+        first = take_chunk(op, thread, op.size, op.num_items)
         if first >= op.num_items:
             break
         for item in range(first, min(first + op.size, op.num_items)):
@@ -40,7 +40,7 @@ def check_and_advance(op_address: int, thread_address: int) -> int:
     """Finds its cells at `expected`, the next ones there or advanced by another thread; advances its own."""
     op, thread = record(op_address, CHAIN), record(thread_address, THREAD)
     while True:
-        index = take_chunk(op, thread, 1)
+        index = take_chunk(op, thread, 1, op.num_cells)
         if index >= op.num_cells:
             return 0
         own = op.cells + CACHE_LINE * index
