@@ -6,9 +6,9 @@ share, and a decode's heads are apart where all of them over one range would be 
 A unit that is more work than a part should be is cut into parts of some ranges: threads store the partials, and whoever
 finishes its last part merges them. Work is counted in rows x ranges, at the most that any tile of the sequence sees.
 
-Every thread finds the same parts with the same numbers: those of prefills, from the last sequence and tile backwards, so
-they are cut from their expensive end; then those of decodes. So the first threads' shares are prefills, the last ones'
-decodes: the ones compute while the others wait for memory, and both are done sooner than if all did either.
+Every thread finds the same parts with the same numbers: those of prefills, from the last sequence and tile backwards,
+so they are cut from their expensive end; then those of decodes. The shares of the first threads are prefills, those of
+the last ones decodes: the ones compute while the others wait for memory, and both are done sooner than one by one.
 """
 
 from typing import Any, Final
@@ -33,8 +33,8 @@ DIVISION: Final[Record] = np.dtype(
         ("tile_tokens", "i8"),  # of a prefill's unit
         ("decode_heads", "i8"),  # kv heads of a decode's unit
         ("part_work", "i8"),  # of a part, about
-        # Of prefills; in all; what threads take: prefills from 0 on, decodes from decode_turn on, each with turns behind
-        # it that are nobody's, so that half of the turns are either's.
+        # Of prefills; in all. Threads take turns: prefills from 0 on, decodes from decode_turn on; so many follow that
+        # have no part, that half of the turns are either's.
         ("prefill_parts", "i8"),
         ("num_parts", "i8"),
         ("decode_turn", "i8"),

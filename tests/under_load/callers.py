@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from loadtest.aiohttp_transport import AiohttpTransport
 from loadtest.conversation import Ask, Reply, Turn
 from loadtest.http_client import HttpClient
 from tests.end_to_end.server import Server
@@ -63,7 +64,8 @@ class EndlessStream:
 
     async def _read(self, url: str, body: dict[str, Any]) -> None:
         clock = time.monotonic
-        async with httpx.AsyncClient(timeout=60.0) as http, http.stream("POST", url, json=body) as response:
+        http = httpx.AsyncClient(timeout=60.0, transport=AiohttpTransport())
+        async with http, http.stream("POST", url, json=body) as response:
             assert response.status_code == 200, await response.aread()
             async for piece in response.aiter_raw():
                 self.chunk_s += [clock()] * piece.count(b"data:")
