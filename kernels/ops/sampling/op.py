@@ -11,8 +11,8 @@ import numpy as np
 from kernels.jit.function import op_function
 from kernels.jit.native import record
 from kernels.ops.sampling.partials import CHUNK, GROUP, PARTIAL_BYTES, copy_padded, reduce_chunk
-from kernels.ops.sampling.row import NUM_ARRAYS, SAMPLING_BYTES, partials_inverse_temperature, sample_row
-from kernels.ops.sampling.select import NUM_BINS
+from kernels.ops.sampling.row import SAMPLING_BYTES, partials_inverse_temperature, sample_row
+from kernels.ops.sampling.select import NUM_ARRAYS, NUM_BINS
 from kernels.runtime.abi import SAMPLING, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder

@@ -13,6 +13,7 @@ from kernels.jit.native import load, record, store
 from kernels.ops.sampling.draw import draw_any, draw_candidate, uniform
 from kernels.ops.sampling.edit import edit_row, has_edits
 from kernels.ops.sampling.mirostat import draw_by_surprise
+from kernels.ops.sampling.nucleus import draw_nucleus, mass_bound
 from kernels.ops.sampling.partials import (
     CHUNK,
     GROUP,
@@ -26,6 +27,7 @@ from kernels.ops.sampling.partials import (
 )
 from kernels.ops.sampling.select import (
     NO_WEIGHTS,
+    NUM_ARRAYS,
     clean_scalar,
     collect,
     cut,
@@ -39,7 +41,6 @@ from kernels.ops.sampling.typical import keep_typical
 from kernels.runtime.abi import MAX_TOP_LOGPROBS, NOTHING_LEFT, SAMPLED, SAMPLING
 
 LEAST_TEMPERATURE: Final = np.float32(1e-5)
-NUM_ARRAYS: Final = 6
 SAMPLING_BYTES: Final = SAMPLING.itemsize
 SAMPLED_BYTES: Final = SAMPLED.itemsize
 
@@ -156,10 +157,12 @@ def _filtered_token(
         bound = max(bound, np.float64(greatest_group_bound(groups, op.num_groups, top_k, keys, bins)))
     total = -1.0
     if by_mass and not by_rank and not by_type and not sampling.min_p > np.float32(0):
+        if not excludes(sampling):
+            return draw_nucleus(
+                op, logits, partials, groups, most, temperature, inverse, sampling.top_p, number, scratch
+            )
         total = total_weight(partials, op.num_chunks, most, inverse, WARM)
-        # What weighs less than an equal share of the mass left out is outside; 0.01 is for rounding.
-        left_out = min(1.0, max(1e-9, 1.0 - np.float64(sampling.top_p)))
-        bound = most + temperature * (math.log(left_out * total / op.vocab) - 0.01) - 1e-6 * abs(most)
+        bound = mass_bound(total, sampling.top_p, op.vocab, most, temperature)
     count = collect(logits, op.vocab, groups, _rounded(bound), indices, values)
     if count == 0:
         return _argmax(op, logits, groups, most)

@@ -15,6 +15,8 @@ from kernels.jit.vector import LANES, at_least, f32x16, load_f32x16, mask_bits, 
 from kernels.ops.sampling.partials import GROUP, LIMIT, clean
 
 NO_WEIGHTS: Final = np.int64(0)
+NUM_ARRAYS: Final = 6
+"""Of a row's scratch, each as long as the padded vocabulary; behind them are bins."""
 NUM_BINS: Final = 512
 BIN_BITS: Final = 9
 

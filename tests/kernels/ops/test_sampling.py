@@ -83,6 +83,17 @@ def test_ties_are_cut_by_lowest_id() -> None:
     assert all([token for token, _ in own.top] == [100, 101, 102] for own in found)
 
 
+@pytest.mark.parametrize("vocab", [5001, 30_000])
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.999])
+def test_ties_among_which_the_mass_ends(vocab: int, top_p: float) -> None:
+    """A dozen different logits, each many times: some of those at the cut are kept, the first ones."""
+    logits = np.round(normal_logits(1, vocab, 1.0)) - 5
+    rows = [replace(RowSampling(top_p=top_p), seed=seed) for seed in range(60)]
+    found, _ = run_sampler(logits.repeat(len(rows), 0), rows)
+    for own, row in zip(found, rows, strict=True):
+        assert own.token == sample(logits[0], row).token
+
+
 def test_flat_rows() -> None:
     logits = np.full((3, 10_000), 2.5, np.float32)
     rows = [
