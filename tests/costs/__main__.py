@@ -22,7 +22,7 @@ WHAT = {
 
 def main() -> int:
     parser = argparse.ArgumentParser("python -m tests.costs", description=__doc__)
-    studies = (*BARS, "sampling", "streaming", "scrapes")
+    studies = (*BARS, "sampling", "streaming", "engine", "scrapes")
     parser.add_argument("studies", nargs="*", metavar="STUDY", help=f"of {', '.join(studies)} (default: all)")
     parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--pairs", type=int, default=10_000, help="steps each way (default: 10,000)")
@@ -88,7 +88,7 @@ def _under_load(arguments: argparse.Namespace, wanted: list[str]) -> list[bool]:
 
     are_met = []
     for study in wanted:
-        if study in ("streaming", "scrapes"):
+        if study in ("streaming", "engine", "scrapes"):
             found = getattr(served_load, study)(arguments.model, arguments.seconds)
             print(found.line(), flush=True)
             are_met.append(found.is_met)

@@ -1,4 +1,5 @@
-"""A server of the demo model under load, and what it says of itself before and after: streaming's CPU, scrapes.
+"""A server of the demo model under load, and what it says of itself before and after: streaming's CPU, scrapes, the
+engine thread's share.
 
 The load is `python -m loadtest` in a process of its own: concurrency 16, streamed completions.
 """
@@ -20,12 +21,17 @@ from typing import Any
 from tests.end_to_end.server import Metrics, Server, served
 
 CONCURRENCY = 16
-LOAD = ["--concurrency", str(CONCURRENCY), "--input-len", "128", "--output-len", "128"]
+INPUT_TOKENS, OUTPUT_TOKENS, MOST_OUTPUT_TOKENS = 128, 128, 1800
 MOST_CPU_S = 0.1
 """Of a core, for 1,000 streamed tokens: 10 % of one at 1,000 tokens/s."""
 SCRAPE_EVERY_S = 0.05
 WINDOW_S = 1.0
 MOST_SCRAPE_S = 0.02
+MOST_OUTSIDE = 0.05
+"""Of a decode step, what the engine thread may spend outside of native calls."""
+PREFILL_S, DECODE_S = 3.0, 10.0
+"""Of streams of MOST_OUTPUT_TOKENS, which take longer: to the first tokens of all of them, and what is measured."""
+OUTSIDE = ("plan", "fill", "turn", "gil_wait", "commit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,56 @@ class Scrapes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class EngineShare:
+    """Of decode steps."""
+
+    num_steps: float
+    parts_s: dict[str, float]
+    """The engine thread's time, by part, but for being idle."""
+
+    @property
+    def outside(self) -> float:
+        """Share outside of native calls."""
+        return sum(self.parts_s[part] for part in OUTSIDE) / sum(self.parts_s.values())
+
+    @property
+    def is_met(self) -> bool:
+        return self.outside <= MOST_OUTSIDE
+
+    def line(self) -> str:
+        parts = ", ".join(f"{part} {1e3 * self.parts_s[part] / self.num_steps:.3f}" for part in OUTSIDE)
+        return (
+            f"engine thread outside of native calls at {CONCURRENCY} streams: {self.outside:.2%} of "
+            f"{self.num_steps:.0f} decode steps of {1e3 * sum(self.parts_s.values()) / self.num_steps:.2f} ms "
+            f"({parts} ms); bar {MOST_OUTSIDE:.0%}: {'met' if self.is_met else 'NOT MET'}"
+        )
+
+
+def engine(model: str, seconds: float) -> EngineShare:
+    """`seconds`: what is left of DECODE_S if less."""
+    with _loaded(model, MOST_OUTPUT_TOKENS) as server:
+        while server.metrics().sum("gemmule_requests_running") < CONCURRENCY:
+            time.sleep(0.1)
+        time.sleep(PREFILL_S)
+        before = server.metrics()
+        time.sleep(min(seconds, DECODE_S))
+        after = server.metrics()
+    part_s = "gemmule_step_part_seconds_total"
+    parts_s = {
+        (part := labels["part"]): after.value(part_s, part=part) - before.value(part_s, part=part)
+        for labels in after.labels(part_s)
+    }
+    del parts_s["idle"]
+    num_steps, *others = (
+        after.sum("gemmule_step_duration_seconds_count", phase=phase)
+        - before.sum("gemmule_step_duration_seconds_count", phase=phase)
+        for phase in ("decode", "mixed", "prefill")
+    )
+    assert not any(others), f"steps with prompts among those measured: {others}"
+    return EngineShare(num_steps, parts_s)
+
+
 def streaming(model: str, seconds: float) -> Streaming:
     with _loaded(model) as server:
         before, begun_s = server.metrics(), time.monotonic()
@@ -127,10 +183,12 @@ def _steps(before: Metrics, after: Metrics) -> tuple[float, float, float]:
 
 
 @contextmanager
-def _loaded(model: str) -> Iterator[Server]:
+def _loaded(model: str, output_tokens: int = OUTPUT_TOKENS) -> Iterator[Server]:
     """All the while there is load, and its first answers have come."""
     with tempfile.TemporaryDirectory() as folder, served(model, Path(folder), "--grpc-port", "off") as server:
-        command = [sys.executable, "-m", "loadtest", server.url, *LOAD, "--duration", "3600", "--json"]
+        lengths = ["--input-len", str(INPUT_TOKENS), "--output-len", str(output_tokens)]
+        command = [sys.executable, "-m", "loadtest", server.url, "--concurrency", str(CONCURRENCY), *lengths]
+        command += ["--duration", "3600", "--json"]
         load: subprocess.Popen[Any] = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         try:
             while server.metrics().value("gemmule_generation_tokens_total") < 50 * CONCURRENCY:
