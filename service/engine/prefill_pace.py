@@ -14,10 +14,10 @@ from statistics import median
 
 MARGIN = 0.95
 """Of the time that a target, or fluent streams, leave for prompts: estimates err, and it is for nearly all steps."""
-SHARE = 1.2
-"""Of the time that streams take alone, prompts add so much, if they may. A prompt then takes 1 + 1 / 1.2 times what its
-tokens cost beside streams; the 95th percentile of what a stream waits for a token is twice that without prompts, for
-callers share the cores, and what they take of a step does not double."""
+SHARE = 1.15
+"""Of the time that streams take alone, prompts add so much, if they may. A prompt then takes 1 + 1 / 1.15 times what
+its tokens cost beside streams; the 95th percentile of what a stream waits for a token is twice that without prompts,
+for callers share the cores, and what they take of a step does not double."""
 TILE_TOKENS = 4
 """Kernels compute whole tiles of rows: what lies between two multiples costs nearly as much as the higher one. And
 prompts make this much progress in a step, whatever it costs."""
@@ -31,8 +31,14 @@ FIXED_ROWS = 8
 """A step without any row would take about as long as so many rows add: the weights have to be read."""
 STEPS_BETWEEN = 32
 """Steps with prompts, at the most, between two without."""
-NUM_KEPT = 5
-"""Measurements of a kind that count, the last ones: their median, for now and then a core is taken away."""
+STEPS_KEPT = 64
+"""Without prompts, the last ones. Their lower quartile counts: a core that is taken away makes steps longer, a dozen in
+a row where another process has work for a third of a second, and nothing makes them shorter."""
+RARE_WEIGHT = 28
+"""One without prompts among those with counts as so many: a shorter one is believed at once, a longer one with the
+next."""
+TOKENS_KEPT = 5
+"""Steps with prompts, the last ones, whose median says what a token adds."""
 
 
 class PrefillPace:
@@ -40,33 +46,34 @@ class PrefillPace:
         """`target_s`: how long a step that streams wait for may take because of prompts."""
         assert target_s is None or target_s > 0, target_s
         self._target_s = target_s
-        self._row_s = _Median()
-        """Of a step without prompts: its time, by its streams and FIXED_ROWS."""
-        self._token_s = _Median()
-        """What a prompt token adds."""
+        self._rows_s: deque[float] = deque(maxlen=STEPS_KEPT)
+        """Of steps without prompts: their time, by their streams and FIXED_ROWS."""
+        self._tokens_s: deque[float] = deque(maxlen=TOKENS_KEPT)
+        """What a prompt token added."""
         self._num_since = 0
         """Steps with prompts since the last one without."""
 
     def observe(self, num_streams: int, num_prompt_tokens: int, run_s: float) -> None:
         """A step that was run: how many sequences decoded, how many prompt tokens it computed beside them."""
         if num_prompt_tokens == 0:
+            weight = RARE_WEIGHT if self._num_since else 1
             self._num_since = 0
-            self._row_s.add(run_s / (FIXED_ROWS + num_streams))
+            self._rows_s.extend([run_s / (FIXED_ROWS + num_streams)] * weight)
             return
         self._num_since += num_streams > 0
         alone_s = self._alone_s(num_streams)
         if alone_s is not None:
             # Streams ride along for less than they take alone, so what is left can be next to nothing.
             added_s = max(run_s - alone_s, 0.25 * run_s)
-            self._token_s.add(added_s / num_prompt_tokens)
+            self._tokens_s.append(added_s / num_prompt_tokens)
 
     def num_tokens(self, num_streams: int, num_waiting: int) -> int | None:
         """Prompt tokens for a step with so many streams, while so many prompts wait. None: no limit."""
         if num_streams == 0:
             return None
         alone_s = self._alone_s(num_streams)
-        token_s = self._token_s.value
-        if alone_s is None or not token_s:
+        token_s = median(self._tokens_s) if self._tokens_s else 0.0
+        if alone_s is None or token_s == 0.0:
             return None
         if self._num_since >= STEPS_BETWEEN:
             return 0
@@ -83,17 +90,6 @@ class PrefillPace:
         """Of a step without prompts. None: there was none yet."""
         if num_streams == 0:
             return 0.0
-        row_s = self._row_s.value
-        return None if row_s is None else row_s * (FIXED_ROWS + num_streams)
-
-
-class _Median:
-    """Of the last NUM_KEPT values. None: there were none."""
-
-    def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=NUM_KEPT)
-        self.value: float | None = None
-
-    def add(self, value: float) -> None:
-        self._last.append(value)
-        self.value = median(self._last)
+        if not self._rows_s:
+            return None
+        return sorted(self._rows_s)[len(self._rows_s) // 4] * (FIXED_ROWS + num_streams)

@@ -131,6 +131,25 @@ def test_one_step_that_lost_its_core_changes_nothing(num_tokens: int) -> None:
     assert run(pace, 8, 1, num_steps=1) == before
 
 
+def test_a_process_that_takes_a_core_for_a_while_changes_nothing() -> None:
+    pace = after_decoding(*[8] * 10)
+    before = run(pace, 8, 1)
+    for _ in range(100):
+        pace.observe(8, 0, step_s(8, 0))
+    for _ in range(30):
+        pace.observe(8, 0, 4 * step_s(8, 0))
+    assert run(pace, 8, 1, num_steps=1) == before
+
+
+def test_one_step_among_many_with_prompts_is_enough_to_forget_slow_ones() -> None:
+    pace = after_decoding(8)
+    before = run(pace, 8, 1)
+    for _ in range(100):
+        pace.observe(8, 0, 4 * step_s(8, 0))
+    run(pace, 8, 1, num_steps=3 * STEPS_BETWEEN)
+    assert run(pace, 8, 1, num_steps=10) == pytest.approx(before, abs=1)
+
+
 def test_it_follows_a_machine_that_became_slower() -> None:
     pace = after_decoding(8)
     before = run(pace, 8, 1)
