@@ -23,6 +23,8 @@ DECODING = 3
 """Sequences that decode while another one's prompt is computed."""
 WARM_TOKENS = 4
 TIMEOUT_S = 60.0
+ATTEMPTS = 8
+"""On a busy machine steps of a small model may pass before the prompt has come."""
 
 
 def write_trace(path: Path, out: Path, settings: Settings, num_steps: int, prompt_tokens: int) -> int:
@@ -58,17 +60,27 @@ async def _trace(model: GemmuleModel, settings: Settings, num_steps: int, prompt
         return engine.generate(Request(id=name, prompt_ids=prompt, sampling=sampling, arrival_s=engine.clock()))
 
     try:
-        num_output = min(num_steps + 64, model.max_context // 2)
+        num_output = model.max_context // 2  # more than are wanted: they decode until they are closed
         streams = [request(f"decode-{index}", 16, num_output) for index in range(DECODING)]
         for stream in streams:
             for _ in range(WARM_TOKENS):
                 await anext(stream)
-        taking = asyncio.ensure_future(traces.take(num_steps, TIMEOUT_S))
-        await asyncio.sleep(0)  # the trace begins before the prompt comes
-        streams.append(request("prefill", prompt_tokens, num_output))
-        trace = await taking
+        for attempt in range(ATTEMPTS):
+            taking = asyncio.ensure_future(traces.take(num_steps, TIMEOUT_S))
+            await asyncio.sleep(0)  # the trace begins before the prompt comes
+            prompt = request(f"prefill-{attempt}", prompt_tokens, 1)
+            trace = await taking
+            prompt.close()
+            if _has_prompt(trace):
+                break
         for stream in streams:
             stream.close()
         return trace
     finally:
         await engine.stop(drain_s=0)
+
+
+def _has_prompt(trace: dict[str, Any]) -> bool:
+    """In the first half of its steps."""
+    names = [event["name"] for event in trace["traceEvents"] if event["name"].endswith(" step") and event["tid"] == 0]
+    return "mixed step" in names[: -(-len(names) // 2)]
