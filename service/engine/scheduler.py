@@ -217,7 +217,9 @@ class Scheduler:
         )
 
     def _prefill_budget(self, decoding: Seq[Chunk], num_waiting: int) -> int:
-        """Tokens. As many prompts as are allowed to run count as waiting, and no more."""
+        """Tokens. As many prompts as are allowed to run count as waiting, and no more; 0 if nobody would take any."""
+        if num_waiting == 0:
+            return 0
         num_decoding = len(decoding)
         room = self._limits.token_budget - sum(chunk.num_tokens for chunk in decoding)
         paced = self._pace.num_tokens(num_decoding, min(num_waiting, self._limits.max_batch - num_decoding))

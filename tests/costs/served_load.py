@@ -115,7 +115,7 @@ class EngineShare:
 
 
 def engine(model: str, seconds: float) -> EngineShare:
-    """`seconds`: what is left of DECODE_S if less."""
+    """Measured for `seconds`, DECODE_S at the most."""
     with _loaded(model, MOST_OUTPUT_TOKENS) as server:
         while server.metrics().sum("gemmule_requests_running") < CONCURRENCY:
             time.sleep(0.1)
