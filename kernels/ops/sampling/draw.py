@@ -9,9 +9,9 @@ import numpy as np
 
 from kernels.jit.exponential import exp_f32x16
 from kernels.jit.function import inlined, native
-from kernels.jit.native import load
+from kernels.jit.native import load, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16, sum_lanes
-from kernels.ops.sampling.partials import CHUNK, PARTIAL_BYTES, WARM, chunk_weight, clean, total_weight
+from kernels.ops.sampling.partials import CHUNK, PARTIAL_BYTES, WARM, chunk_weight, clean
 
 GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -64,22 +64,36 @@ def draw_place(weights: int, count: int, number: float) -> int:
 def draw_any(
     logits: int, vocab: int, partials: int, most: float, inverse_temperature: float, number: float, lanes: int
 ) -> Any:
-    """As draw_candidate over the whole row: first the chunk, then the token. lanes: room for a vector.
+    """As draw_candidate over the whole row: first the chunk, then the token. lanes: room for a vector, then for an f64
+    of each chunk.
 
     Where rounding lets the running sum miss the target, the last token that weighs anything is taken: a token of weight
     0, banned perhaps, never is.
     """
     num_chunks = (vocab + CHUNK - 1) // CHUNK
-    target = number * total_weight(partials, num_chunks, most, inverse_temperature, WARM)
-    running, before, chosen = 0.0, 0.0, 0
+    weights, total = lanes + 4 * LANES, 0.0
     for chunk in range(num_chunks):
         weight = chunk_weight(partials + PARTIAL_BYTES * chunk, most, inverse_temperature, WARM)
+        store(weights + 8 * chunk, weight, np.float64)
+        total += weight
+    target = number * total
+    chosen, before = choose_chunk(weights, num_chunks, target)
+    return _draw_in_chunk(logits, CHUNK * chosen, vocab, most, inverse_temperature, target - before, lanes)
+
+
+@native
+def choose_chunk(weights: int, num_chunks: int, target: float) -> Any:
+    """(the chunk in which the running sum of f64 weights passes `target`, or the last that weighs anything; the sum of
+    those before it)"""
+    running, before, chosen = 0.0, 0.0, 0
+    for chunk in range(num_chunks):
+        weight = load(weights + 8 * chunk, np.float64)
         if weight > 0.0:
             chosen, before = chunk, running
             if running + weight > target:
                 break
         running += weight
-    return _draw_in_chunk(logits, CHUNK * chosen, vocab, most, inverse_temperature, target - before, lanes)
+    return chosen, before
 
 
 @native

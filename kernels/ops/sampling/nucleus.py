@@ -24,6 +24,7 @@ from kernels.jit.vector import (
     store_f32x16,
     sum_lanes,
 )
+from kernels.ops.sampling.draw import choose_chunk
 from kernels.ops.sampling.partials import CHUNK, GROUP, WARM, clean, exp_scalar, total_weight
 from kernels.ops.sampling.select import NUM_ARRAYS, NUM_BINS, clean_scalar, cut, ordered_key
 
@@ -155,15 +156,9 @@ def _draw_kept(
                 weight += weight_of_group
         store(sums + 8 * chunk, weight, np.float64)
         total += weight
-    target, running, before, chosen = number * total, 0.0, 0.0, 0
-    for chunk in range(op.num_chunks):
-        weight = load(sums + 8 * chunk, np.float64)
-        if weight > 0.0:
-            chosen, before = chunk, running
-            if running + weight > target:
-                break
-        running += weight
-    running, ties, token = before, load(left + 8 * chosen, np.int64), 0
+    target = number * total
+    chosen, running = choose_chunk(sums, op.num_chunks, target)
+    ties, token = load(left + 8 * chosen, np.int64), 0
     for group in range(group_chunk * chosen, min(group_chunk * (chosen + 1), op.num_groups)):
         if load(groups + 4 * group, np.float32) < last:
             continue
