@@ -1,5 +1,7 @@
 """Ticks: calibration against a clock, and the buckets of the latency histogram."""
 
+from collections.abc import Container
+
 import numpy as np
 import pytest
 
@@ -19,11 +21,30 @@ def bucket_of(ticks: int, scale: int) -> int:
     return histogram_bucket(ticks, scale)
 
 
-def test_rate_against_an_injected_clock() -> None:
-    times = iter(np.arange(0.0, 10.0, 0.25).tolist())
-    ticks = iter(range(0, 10**9, 1000))
-    rate = measure_rate(ticks=lambda: next(ticks), clock_s=lambda: next(times), duration_s=0.5)
-    assert rate == pytest.approx(1000 / 0.75)
+class Machine:
+    """A clock and a counter of 1 GHz; each reading takes 100 ns, and `stalls` names those after which the core is lost
+    for 5 ms."""
+
+    def __init__(self, stalls: Container[int]) -> None:
+        self.now_ns = self.num_readings = 0
+        self.stalls = stalls
+
+    def ticks(self) -> int:
+        self.num_readings += 1
+        now = self.now_ns
+        self.now_ns += 5_000_000 if self.num_readings in self.stalls else 100
+        return now
+
+    def clock_s(self) -> float:
+        return self.ticks() / 1e9
+
+
+@pytest.mark.parametrize("first", range(1, 26))
+def test_a_core_lost_between_two_readings_leaves_the_rate_as_it_is(first: int) -> None:
+    """Anywhere in the start's readings, and at most times in the end's."""
+    for stalls in (range(first, first + 1), range(first, 10**6, 7)):
+        machine = Machine(stalls)
+        assert measure_rate(machine.ticks, machine.clock_s, 0.01) == pytest.approx(1e9, rel=1e-6)
 
 
 def test_this_machine() -> None:

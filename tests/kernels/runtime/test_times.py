@@ -10,7 +10,7 @@ from kernels.runtime.ticks import tick_rate, ticks_now
 from tests.kernels.runtime.test_executor import BUSY, a_step, busy, counting_program, run
 
 RATE = 1.01
-"""Ticks a second are known to a thousandth where they are measured on a busy machine; counts are held against the clock
+"""Ticks a second are known to a thousandth, on a busy and emulated machine too; counts are held against the clock
 to ten of them, and against ticks that the test reads itself exactly."""
 
 
