@@ -9,9 +9,10 @@ from kernels.families.block32.families import FAMILIES as BLOCK32
 from kernels.families.floats.families import FAMILIES as FLOATS
 from kernels.families.planes.families import FAMILIES as PLANES
 from kernels.families.rowwise.families import FAMILIES as ROWWISE
+from kernels.families.supers.families import FAMILIES as SUPERS
 from kernels.families.variant import Family, MatmulVariant
 
-FAMILIES: tuple[Family, ...] = (*BLOCK32, *PLANES, *ROWWISE, *FLOATS)
+FAMILIES: tuple[Family, ...] = (*BLOCK32, *PLANES, *SUPERS, *ROWWISE, *FLOATS)
 
 
 class UnsupportedType(KernelsError):

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from kernels.cpu import CPU
 from kernels.errors import KernelsError
-from kernels.families.variant import Family, MatmulVariant, PackedRhs
+from kernels.families.variant import Family, MatmulVariant, PackedLhs, PackedRhs
 from kernels.ladder import Rung, rungs_for
 
 Check: TypeAlias = Callable[[Family, MatmulVariant, MatmulVariant], str | None]
@@ -41,6 +41,11 @@ class MatmulChoice:
     @property
     def rhs(self) -> PackedRhs:
         return self.gemm.rhs
+
+    @property
+    def lhs_layouts(self) -> tuple[PackedLhs, PackedLhs]:
+        """The GEMM's and the GEMV's."""
+        return self.gemm.lhs, self.gemv.lhs
 
     @property
     def rung(self) -> Rung:
@@ -80,11 +85,24 @@ def choose_matmul(family: Family, cpu: CPU, cap: str | None = None, check: Check
 
 def choose_together(
     families: Sequence[Family], cpu: CPU, cap: str | None = None, check: Check = unchecked
-) -> tuple[MatmulChoice, ...] | None:
-    """One choice for each family, all of which read the same packed LHS; None where no rung packs it alike for all.
+) -> tuple[MatmulChoice, ...]:
+    """One choice for each family; as few packed LHS as there are kinds of them among the families.
 
-    Integer families of one rung do; where one of them lacks the best rung, the others go down to its own.
+    Families of one kind read the same LHS on the same rung: where one of them lacks the best rung, the others go down
+    to its own.
     """
+    alike: dict[str, list[Family]] = {}
+    for family in families:
+        alike.setdefault(family.lhs_name, []).append(family)
+    chosen = {
+        family.name: choice
+        for kind in alike.values()
+        for family, choice in zip(kind, _choose_alike(kind, cpu, cap, check), strict=True)
+    }
+    return tuple(chosen[family.name] for family in families)
+
+
+def _choose_alike(families: Sequence[Family], cpu: CPU, cap: str | None, check: Check) -> tuple[MatmulChoice, ...]:
     best = tuple(choose_matmul(family, cpu, cap, check) for family in families)
     if _one_lhs(best):
         return best
@@ -93,11 +111,11 @@ def choose_together(
         if _one_lhs(lower):
             names = ", ".join(dict.fromkeys(choice.family.source for choice in lower))
             return tuple(replace(choice, reason=f"{choice.rung.name}: one LHS for {names}") for choice in lower)
-    return None
+    raise AssertionError("the scalar rung packs a kind of LHS in one way")
 
 
 def _one_lhs(choices: Sequence[MatmulChoice]) -> bool:
-    return len({(choice.gemm.lhs, choice.gemv.lhs) for choice in choices}) == 1
+    return len({choice.lhs_layouts for choice in choices}) == 1
 
 
 def _reason(rung: Rung, cap: str | None, skipped: list[str], failed: list[str]) -> str:

@@ -33,8 +33,12 @@ class PackedLhs(Protocol):
     def pack_name(self) -> str: ...
 
     @property
+    def part_elements(self) -> int:
+        """Of K: so many are packed without a look at the others."""
+
+    @property
     def part_bytes(self) -> int:
-        """Of a panel's 32 elements of K, packed without a look at the others; 0: rows are packed as a whole."""
+        """Of so many elements of a panel; 0: rows are packed as a whole."""
 
     def panel_bytes(self, k: int) -> int: ...
 
@@ -107,6 +111,11 @@ class Family:
     dequantise: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
     k_step: int = 32
     lower_gemm: bool = False
+
+    @property
+    def lhs_name(self) -> str:
+        """The kind of LHS, whatever its layout: qsi8d32, f32 ..."""
+        return self.variants[0].name.lhs
 
     def gemv_beside(self, gemm: MatmulVariant) -> MatmulVariant:
         """The GEMV that goes with a GEMM: its rung's own, or the next lower rung's that reads the same packed RHS."""

@@ -42,6 +42,11 @@ def first_lanes(f: Function, count: Value, lanes: int = 4) -> Value:
     return f.call(f"llvm.aarch64.sve.whilelt.{mangled(predicate)}.i64", predicate, f.const(I64, 0), count)
 
 
+def load_lanes(f: Function, type_: str, pointer: Value, predicate: Value) -> Value:
+    """Zeros elsewhere."""
+    return f.call(f"llvm.aarch64.sve.ld1.{mangled(type_)}", type_, predicate, pointer)
+
+
 def store_lanes(f: Function, value: Value, pointer: Value, predicate: Value) -> None:
     f.call(f"llvm.aarch64.sve.st1.{mangled(value.type)}", VOID, value, predicate, pointer)
 

@@ -127,6 +127,11 @@ def read_four(f: Function, type_: str, first: Value) -> list[Value]:
     return _call_several(f, f"llvm.aarch64.sme.read.vg1x4.{mangled(type_)}", type_, 4, first)
 
 
+def add_four(f: Function, first: Value, ints: Sequence[Value]) -> None:
+    """group += ints"""
+    f.call("llvm.aarch64.sme.add.za32.vg1x4.nxv4i32", VOID, first, *ints)
+
+
 def fma_four(f: Function, first: Value, left: Sequence[Value], right: Sequence[Value]) -> None:
     """group = fma(left, right, group)"""
     f.call("llvm.aarch64.sme.fmla.vg1x4.nxv4f32", VOID, first, *left, *right)

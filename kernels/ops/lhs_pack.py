@@ -12,7 +12,7 @@ rows have to be seen whole; rows of a panel share cache lines. A single row goes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, TypeAlias
 
 from kernels.families.variant import MatmulVariant
@@ -28,7 +28,6 @@ from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 from kernels.select import MatmulChoice
 
 MAX_CHUNK_ROWS: Final = 16
-PART_STEP: Final = 32  # elements of K
 LEAST_PART: Final = 128  # of a panel's rows; a shorter one is made sooner than another thread takes it
 LEAST_ROW_PART: Final = 512  # of a single row
 
@@ -49,7 +48,9 @@ LHS_PACK: Final = op_record(
         ("pack_gemv", "i8"),
         ("mr", "i8"),
         ("panel_bytes", "i8"),
-        ("gemm_part_bytes", "i8"),  # of a panel's PART_STEP elements; 0: it is packed whole
+        ("gemm_part_elements", "i8"),  # of K, the least that is packed by itself
+        ("gemm_part_bytes", "i8"),  # of a panel's so many elements; 0: it is packed whole
+        ("gemv_part_elements", "i8"),
         ("gemv_part_bytes", "i8"),
         ("dst", "i8"),
     ]
@@ -57,10 +58,10 @@ LHS_PACK: Final = op_record(
 
 
 @inlined
-def _part_size(k: int, num_parts: int, least: int) -> int:
+def _part_size(k: int, num_parts: int, least: int, step: int) -> int:
     """Elements of K, whole steps of them, so that there are about so many parts."""
-    steps = (k + num_parts * PART_STEP - 1) // (num_parts * PART_STEP)
-    return max(least, steps * PART_STEP)
+    steps = (k + num_parts * step - 1) // (num_parts * step)
+    return max(least, steps * step)
 
 
 @inlined
@@ -74,17 +75,19 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
     thread.units = num_rows
     k: Any = op.k
     if num_rows == 1:
-        part = k if op.gemv_part_bytes == 0 else _part_size(k, thread.num_threads, LEAST_ROW_PART)
+        step_size: Any = op.gemv_part_elements
+        part = k if op.gemv_part_bytes == 0 else _part_size(k, thread.num_threads, LEAST_ROW_PART, step_size)
         while True:
             first = take_chunk(op, thread, part, k)
             if first >= k:
                 return 1
             size = min(part, k - first)
             rows = make(op, step, 0, 1, first, size, thread.scratch)
-            call_kernel(op.pack_gemv, (1, size, rows, op.row_stride, op.dst + first // PART_STEP * op.gemv_part_bytes))
+            at = first // step_size * op.gemv_part_bytes
+            call_kernel(op.pack_gemv, (1, size, rows, op.row_stride, op.dst + at))
     num_panels = (num_rows + op.mr - 1) // op.mr
     if op.gemm_part_bytes != 0 and num_panels < thread.num_threads:
-        part = _part_size(k, 4 * thread.num_threads // num_panels, LEAST_PART)
+        part = _part_size(k, 4 * thread.num_threads // num_panels, LEAST_PART, op.gemm_part_elements)
         num_parts = (k + part - 1) // part
         num_chunks = num_parts * num_panels
         while True:
@@ -94,7 +97,7 @@ def _pack(op_address: int, thread_address: int, make: Any) -> int:
             row, first = chunk // num_parts * op.mr, chunk % num_parts * part
             count, size = min(op.mr, num_rows - row), min(part, k - first)
             rows = make(op, step, row, count, first, size, thread.scratch)
-            at = op.panel_bytes * (chunk // num_parts) + first // PART_STEP * op.gemm_part_bytes
+            at = op.panel_bytes * (chunk // num_parts) + first // op.gemm_part_elements * op.gemm_part_bytes
             call_kernel(op.pack_gemm, (count, size, rows, op.row_stride, op.dst + at))
     size = chunk_size(num_panels, thread.num_threads, max(1, MAX_CHUNK_ROWS // op.mr))
     while True:
@@ -148,6 +151,10 @@ class PlainRows:
     def function(self, is_logits: bool) -> NativeFunction:
         return pack_plain
 
+    def again(self) -> PlainRows:
+        """What packs the same rows once more, for another layout."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class NormedRows:
@@ -172,6 +179,10 @@ class NormedRows:
     def function(self, is_logits: bool) -> NativeFunction:
         return pack_sampled if is_logits else pack_normed
 
+    def again(self) -> NormedRows:
+        """x holds the delta by then."""
+        return replace(self, delta=None, bias=0, delta_norm=0)
+
 
 @dataclass(frozen=True, slots=True)
 class SwigluRows:
@@ -188,6 +199,10 @@ class SwigluRows:
     def function(self, is_logits: bool) -> NativeFunction:
         assert not is_logits, "the logits take no SwiGLU"
         return pack_swiglu
+
+    def again(self) -> SwigluRows:
+        """x holds the bias by then."""
+        return replace(self, bias=0)
 
 
 class GegluRows(SwigluRows):
@@ -237,7 +252,9 @@ class LhsPackOp:
             "pack_gemv": library.address(gemv.lhs_pack.name),
             "mr": gemm.lhs.mr,
             "panel_bytes": gemm.lhs.panel_bytes(self.k),
+            "gemm_part_elements": gemm.lhs.part_elements,
             "gemm_part_bytes": 0 if isinstance(rows, NormedRows) else gemm.lhs.part_bytes,
+            "gemv_part_elements": gemv.lhs.part_elements,
             "gemv_part_bytes": 0 if isinstance(rows, NormedRows) else gemv.lhs.part_bytes,
             "dst": self.dst,
         }

@@ -97,7 +97,8 @@ class _TooManyValues(Exception):
 def register_loop(assembly: str) -> list[str]:
     """The loop's vector instructions; its label, its counting and its branch are the caller's."""
     blocks = re.split(r"(?m)^(?=\.LBB)", assembly)
-    block = max(blocks, key=lambda text: len(DOT.findall(text)))
+    loops = [text for text in blocks if re.search(rf"\tj\w+\t{re.escape(text.split(':')[0])}$", text, re.MULTILINE)]
+    block = max(loops or blocks, key=lambda text: len(DOT.findall(text)))
     lines = block.splitlines()[1:]
     try:
         return _assigned(_read(lines, keeps_spills=True))

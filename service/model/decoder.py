@@ -32,7 +32,7 @@ from service.model.kv_cache import KVCache
 from service.model.packing import Provide
 from service.model.rope import rope_table
 from service.model.tensors import Floats, TensorSource
-from service.model.weights import WeightPlanner, Weights
+from service.model.weights import PackedMatrix, WeightPlanner, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,23 +270,29 @@ class Decoder:
         return bias
 
     def _emit_matmul(self, parts: Parts, index: int, rows: LhsRows, pack: str, dst: Buffer, *, is_logits: bool) -> None:
+        """The activations are packed once for each layout that the matrices read."""
         matmul = parts.weights.matmuls[index]
-        first = matmul.matrices[0].matrix  # all of them share one LHS layout
-        LhsPackOp(pack, first.choice, rows, first.k, parts.lhs, is_logits).add(self._builder, parts.library)
+        by_lhs: dict[object, list[PackedMatrix]] = {}
         for packed in matmul.matrices:
-            matrix = packed.matrix
-            op = MatmulOp(
-                matmul.op,
-                matrix.choice,
-                packed.data,
-                matrix.n,
-                matrix.k,
-                parts.lhs,
-                dst,
-                column=matrix.column,
-                is_logits=is_logits,
-            )
-            op.add(self._builder, parts.library, self._limits.num_threads)
+            by_lhs.setdefault(packed.matrix.choice.lhs_layouts, []).append(packed)
+        for matrices in by_lhs.values():
+            first = matrices[0].matrix
+            LhsPackOp(pack, first.choice, rows, first.k, parts.lhs, is_logits).add(self._builder, parts.library)
+            rows = rows.again()
+            for packed in matrices:
+                matrix = packed.matrix
+                op = MatmulOp(
+                    matmul.op,
+                    matrix.choice,
+                    packed.data,
+                    matrix.n,
+                    matrix.k,
+                    parts.lhs,
+                    dst,
+                    column=matrix.column,
+                    is_logits=is_logits,
+                )
+                op.add(self._builder, parts.library, self._limits.num_threads)
 
 
 PACK_OPS = {"attn_qkv": "attn_norm", "attn_output": "attn_pack", "ffn_gate_up": "ffn_norm", "ffn_down": "ffn_act"}

@@ -135,15 +135,11 @@ class WeightPlanner:
         return Weights(embedding, self._file.data(embedding.name), matmuls)
 
     def _choose(self, tensors: Sequence[TensorInfo]) -> tuple[MatmulChoice, ...]:
-        """One choice for each, all of which read the same activations."""
+        """One choice for each."""
         families = []
         for tensor in tensors:
             try:
                 families.append(family_for(tensor.type.name))
             except UnsupportedType as error:
                 raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
-        choices = choose_together(families, self._cpu, self._cap, self._check)
-        if choices is None:
-            names = ", ".join(f"{tensor.name} {tensor.type.name}" for tensor in tensors)
-            raise ModelFileError(f"{self._file.path.name}: quantised and float weights side by side: {names}")
-        return choices
+        return choose_together(families, self._cpu, self._cap, self._check)

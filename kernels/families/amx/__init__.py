@@ -1,1 +1,1 @@
-"""GEMMs on AMX's tile registers, for the RHS layouts that AVX512-VNNI's GEMVs read: block32, planes and rowwise."""
+"""GEMMs on AMX's tile registers, for the RHS layouts that AVX512-VNNI's GEMVs read: all but floats."""

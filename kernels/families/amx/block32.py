@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.families.amx.pipeline import COLUMNS, RowScalars
+from kernels.families.block32.lhs import TILE_LAYOUT, Qsi8d32
 from kernels.families.block32.rhs import Rhs32
 from kernels.jit.ir import F16, F32, I8, Function, Value, vector
 from kernels.jit.masked import FLOATS
@@ -19,7 +20,9 @@ D, DSUM = 0, 2  # scalar fields of the LHS
 @dataclass(frozen=True, slots=True)
 class Block32Records:
     rhs: Rhs32
+    lhs: Qsi8d32 = TILE_LAYOUT
     halves: int = 1
+    is_integer: bool = False
 
     @property
     def record_bytes(self) -> int:

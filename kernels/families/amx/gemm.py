@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kernels.families.amx.pipeline import COLUMNS, LHS, Pipeline, Records
+from kernels.families.amx.pipeline import COLUMNS, Pipeline, Records
 from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.masked import FLOATS, first_lanes, load_lanes, store_lanes
@@ -46,10 +46,13 @@ class AmxGemm:
     prefetch_bytes: int
 
     def emit(self) -> str:
-        return _Emission(self).text()
+        return self.emission().text()
+
+    def emission(self) -> TileEmission:
+        return TileEmission(self)
 
 
-class _Emission:
+class TileEmission:
     def __init__(self, tile: AmxGemm) -> None:
         arguments = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR)]
         arguments += [("dst_stride", I64), ("lo", F32), ("hi", F32)]
@@ -58,7 +61,7 @@ class _Emission:
         self.f, self.records, self.tile = f, tile.records, tile
         self.num_blocks = f["k"] >> 5
         self.rhs_panel_bytes = self.records.panel_bytes(self.num_blocks)
-        self.lhs_panel_bytes = self.num_blocks * LHS.block_bytes
+        self.lhs_panel_bytes = self.records.lhs.emit_panel_bytes(self.num_blocks)
         is_short = f.both(f.compare("slt", f["m"], FEW_ROWS), f.compare("sgt", self.num_blocks, MANY_BLOCKS))
         self.stretch = f.select(is_short, f.const(I64, SHORT_STRETCH), f.const(I64, STRETCH))
         self.scratch = f.stack(STRETCH * self.records.record_bytes)
@@ -78,14 +81,17 @@ class _Emission:
         with f.loop(0, f["n"], COLUMNS) as n0:
             panel = f.offset(f["rhs"], f.divide_exactly(n0, COLUMNS) * self.rhs_panel_bytes)
             with f.loop(0, self.num_blocks, self.stretch) as start:
-                stretch = _Stretch(self, panel, start)
-                ahead = _Ahead(stretch)
+                stretch = self._stretch(panel, start)
+                ahead = Ahead(stretch)
                 pipeline.fill(ahead.take)
                 with f.loop(0, f["m"], TILE_ROWS) as m0:
                     self._rows(m0, n0, stretch, ahead, pipeline)
         release(f)
 
-    def _rows(self, m0: Value, n0: Value, stretch: _Stretch, ahead: _Ahead, pipeline: Pipeline) -> None:
+    def _stretch(self, panel: Value, start: Value) -> Stretch:
+        return Stretch(self, panel, start)
+
+    def _rows(self, m0: Value, n0: Value, stretch: Stretch, ahead: Ahead, pipeline: Pipeline) -> None:
         """The code for the least height that holds the rows that are left."""
         f, left = self.f, self.f["m"] - m0
         for below, height in zip((0, *HEIGHTS), HEIGHTS, strict=False):
@@ -95,7 +101,7 @@ class _Emission:
             with f.when(fits):
                 self._tile(m0, n0, stretch, ahead, pipeline, height)
 
-    def _tile(self, m0: Value, n0: Value, stretch: _Stretch, ahead: _Ahead, pipeline: Pipeline, height: int) -> None:
+    def _tile(self, m0: Value, n0: Value, stretch: Stretch, ahead: Ahead, pipeline: Pipeline, height: int) -> None:
         f = self.f
         lhs = stretch.lhs(m0)
         outs = self._row_addresses(m0, n0, height)
@@ -107,14 +113,18 @@ class _Emission:
             for variable, out in zip(acc, outs, strict=True):
                 variable.set(load_lanes(f, out, lanes))
         with f.loop(0, stretch.count) as index:
-            block = f.offset(lhs, index * LHS.block_bytes)
+            block = f.offset(lhs, self.records.lhs.emit_block_offset(index))
             pipeline.turn(ahead.take(), block, stretch.record(index), acc)
-        is_last = f.compare("eq", stretch.start + stretch.count, self.num_blocks)
-        lo = f.select(is_last, f["lo"], f.const(F32, float("-inf")))
-        hi = f.select(is_last, f["hi"], f.const(F32, float("inf")))
+        lo, hi = self._bounds(f.compare("eq", stretch.start + stretch.count, self.num_blocks))
         # From the last row up: rows that are not there share the address of the last one, which is then written last.
         for variable, out in reversed(list(zip(acc, outs, strict=True))):
             store_lanes(f, f.clamp(variable.get(), lo, hi), out, lanes)
+
+    def _bounds(self, is_last: Value) -> tuple[Value, Value]:
+        """What clamps nothing before the end of K."""
+        f = self.f
+        lo = f.select(is_last, f["lo"], f.const(F32, float("-inf")))
+        return lo, f.select(is_last, f["hi"], f.const(F32, float("inf")))
 
     def _row_addresses(self, m0: Value, n0: Value, height: int) -> list[Value]:
         f = self.f
@@ -124,10 +134,10 @@ class _Emission:
         return [f.offset(first, row * f["dst_stride"]) for row in rows]
 
 
-class _Stretch:
+class Stretch:
     """Some blocks of a panel's K, unpacked for all rows: where their records and those of the LHS lie."""
 
-    def __init__(self, emission: _Emission, panel: Value, start: Value) -> None:
+    def __init__(self, emission: TileEmission, panel: Value, start: Value) -> None:
         self.emission, self.start = emission, start
         f = emission.f
         self.count = f.call("llvm.smin.i64", I64, emission.num_blocks - start, emission.stretch)
@@ -145,38 +155,34 @@ class _Stretch:
         return emission.f.offset(emission.scratch, index * emission.records.record_bytes)
 
     def lhs(self, m0: Value) -> Value:
+        """Where the stretch begins in the rows' panel."""
         emission = self.emission
-        at = emission.f.divide_exactly(m0, TILE_ROWS) * emission.lhs_panel_bytes + self.start * LHS.block_bytes
-        return emission.f.offset(emission.f["lhs"], at)
+        panel = emission.f.divide_exactly(m0, TILE_ROWS) * emission.lhs_panel_bytes
+        return emission.f.offset(emission.f["lhs"], panel + emission.records.lhs.emit_panel_bytes(self.start))
 
 
-class _Ahead:
+class Ahead:
     """Where the next block lies that tiles are to load: walks rows and K as the scaling does."""
 
-    def __init__(self, stretch: _Stretch) -> None:
+    def __init__(self, stretch: Stretch) -> None:
         self.stretch, self.f = stretch, stretch.emission.f
         f = self.f
         self._last_rows = stretch.lhs((f["m"] - 1) & -TILE_ROWS)
         self._rows = f.variable(stretch.lhs(f.const(I64, 0)))
-        self._lhs = f.variable(self._rows.get())
-        self._record = f.variable(stretch.record(f.const(I64, 0)))
-        self._left = f.variable(stretch.count)
+        self._index = f.variable(f.const(I64, 0))
 
     def take(self) -> tuple[Value, Value]:
         """(block of the LHS, record); past the last rows, those again."""
-        f, lhs, record, left = self.f, self._lhs.get(), self._record.get(), self._left.get() - 1
-        self._lhs.set(f.offset(lhs, LHS.block_bytes))
-        self._record.set(f.offset(record, self.stretch.emission.records.record_bytes))
-        self._left.set(left)
-        with f.when(f.compare("eq", left, 0)):
+        f, index, records = self.f, self._index.get(), self.stretch.emission.records
+        block = f.offset(self._rows.get(), records.lhs.emit_block_offset(index))
+        self._index.set(index + 1)
+        with f.when(f.compare("eq", index + 1, self.stretch.count)):
             self._next_rows()
-        return lhs, record
+        return block, self.stretch.record(index)
 
     def _next_rows(self) -> None:
         f, stretch = self.f, self.stretch
         is_last = f.compare("eq", self._rows.get(), self._last_rows)
         below = f.offset(self._rows.get(), stretch.emission.lhs_panel_bytes)
         self._rows.set(f.select(is_last, self._rows.get(), below))
-        self._lhs.set(self._rows.get())
-        self._record.set(stretch.record(f.const(I64, 0)))
-        self._left.set(stretch.count)
+        self._index.set(f.const(I64, 0))

@@ -8,7 +8,8 @@ are loaded a turn before.
 Beside tile instructions float products and conversions were measured at one a cycle, additions at two: so sums are not
 converted. They start at the bits of 1.5 x 2^23, whose ulp is 1, and a subtraction leaves them as f32, exactly, zero
 included (|sum| < 2^22). Halves start at zero and are converted: at times when the same core was slow, which cannot be
-told from inside a virtual machine, Q6_K ran at 1.35 times the speed so, and at 0.97 otherwise.
+told from inside a virtual machine, Q6_K ran at 1.35 times the speed so, and at 0.97 otherwise. Sums of super-blocks
+stay integers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kernels.families.block32.lhs import TILE_LAYOUT
+from kernels.families.block32.lhs import TILE_LAYOUT, Qsi8d32
+from kernels.families.supers.lhs import Qsi8d256
 from kernels.jit.ir import I64, Function, Value, Variable, vector
 from kernels.jit.masked import FLOATS, INTS
 from kernels.jit.tiles import (
@@ -33,7 +35,7 @@ from kernels.jit.tiles import (
 from kernels.quant.blocks import BLOCK
 
 COLUMNS = 16
-LHS = TILE_LAYOUT
+SCALARS_BYTES = TILE_LAYOUT.scalars_bytes  # of one field of 16 rows
 TILE_BYTES = TILE_ROWS * ROW_BYTES
 START, START_BITS = 1.5 * 2.0**23, 0x4B400000
 LEFT, RIGHT = 4, 5  # tiles; those below hold sums, by parity of the block and half
@@ -42,11 +44,18 @@ LEFT, RIGHT = 4, 5  # tiles; those below hold sums, by parity of the block and h
 class Records(Protocol):
     """What a family makes of one block of a panel of 16 columns.
 
-    halves: 2 where a block's halves are summed apart. record: | 8 x 64 B operands | f32 vectors, the family's own |
+    halves: 2 where a block's halves are summed apart. record: | 8 x 64 B operands | vectors, the family's own |
     """
 
     @property
+    def lhs(self) -> Qsi8d32 | Qsi8d256: ...
+
+    @property
     def halves(self) -> int: ...
+
+    @property
+    def is_integer(self) -> bool:
+        """Sums and accumulators are i32, else f32."""
 
     @property
     def record_bytes(self) -> int: ...
@@ -61,7 +70,7 @@ class Records(Protocol):
         """Writes the record of the panel's block `index`."""
 
     def scaled(self, f: Function, sums: list[Value], row: RowScalars, record: Value, acc: Value) -> Value:
-        """One row's float steps. sums: f32[16] of each half, integers."""
+        """One row's steps. sums: of each half, integers, in f32[16] or i32[16]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +83,7 @@ class RowScalars:
 
     def field(self, index: int, element: str) -> Value:
         """In every lane."""
-        at = index * LHS.scalars_bytes + 4 * self.row
+        at = index * SCALARS_BYTES + 4 * self.row
         return self.f.splat(self.f.load(element, self.block, at, align=4), vector(COLUMNS, element))
 
 
@@ -84,6 +93,7 @@ class Pipeline:
     def __init__(self, f: Function, records: Records) -> None:
         self.f, self.records = f, records
         self._is_whole = records.halves == 1
+        self._has_start = self._is_whole and not records.is_integer
         self._sums_bytes = TILE_BYTES * records.halves
         self._sums = f.stack(2 * self._sums_bytes)
         self._start = f.stack(ROW_BYTES)
@@ -129,11 +139,11 @@ class Pipeline:
 
     def _load(self, parity: int, half: int, block: Value, record: Value) -> None:
         f, row_bytes, total = self.f, BLOCK // self.records.halves, self._totals(parity)[half]
-        if self._is_whole:
+        if self._has_start:
             load_tile(f, total, self._start, 0)
         else:
             clear(f, total)
-        load_tile(f, LEFT, f.offset(block, LHS.quants_offset + half * row_bytes), BLOCK)
+        load_tile(f, LEFT, f.offset(block, self.records.lhs.group_offset(0) + half * row_bytes), BLOCK)
         load_tile(f, RIGHT, f.offset(record, half * row_bytes // 4 * ROW_BYTES), ROW_BYTES)
 
     def _multiply(self, parity: int, half: int) -> None:
@@ -144,14 +154,16 @@ class Pipeline:
             store_tile(self.f, total, self.f.offset(self._sums, parity * self._sums_bytes + half * TILE_BYTES))
 
     def _scale(self, sums: Value, block: Value, record: Value, acc: Sequence[Variable]) -> None:
-        """The float steps, row by row."""
+        """The family's steps, row by row."""
         f, start = self.f, self.f.const(FLOATS, START)
         for r, variable in enumerate(acc):
             at = [half * TILE_BYTES + r * ROW_BYTES for half in range(self.records.halves)]
-            if self._is_whole:
+            if self._has_start:
                 of_row = [f.load(FLOATS, sums, offset, align=64) - start for offset in at]
             else:
-                of_row = [f.cast("sitofp", f.load(INTS, sums, offset, align=64), FLOATS) for offset in at]
+                of_row = [f.load(INTS, sums, offset, align=64) for offset in at]
+                if not self.records.is_integer:
+                    of_row = [f.cast("sitofp", value, FLOATS) for value in of_row]
             variable.set(self.records.scaled(f, of_row, RowScalars(f, block, r), record, variable.get()))
 
     def _totals(self, parity: int) -> list[int]:

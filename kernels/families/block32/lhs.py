@@ -56,6 +56,10 @@ class Qsi8d32:
         return self.quants_offset + BLOCK * self.mr
 
     @property
+    def part_elements(self) -> int:
+        return BLOCK
+
+    @property
     def part_bytes(self) -> int:
         return self.block_bytes
 
@@ -70,6 +74,13 @@ class Qsi8d32:
 
     def panel_bytes(self, k: int) -> int:
         return k // BLOCK * self.block_bytes
+
+    def emit_panel_bytes(self, num_blocks: Value) -> Value:
+        return num_blocks * self.block_bytes
+
+    def emit_block_offset(self, index: Value) -> Value:
+        """Of a panel's block."""
+        return index * self.block_bytes
 
     def pack(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """x: f32[M, K] -> u8[ceil(M / mr), K/32, block_bytes]; rows past M are zeros."""
@@ -139,7 +150,7 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
     floats = vector(BLOCK, F32)
     x = f.load(floats, source, align=4)
     magnitude = f.call("llvm.fabs.v32f32", floats, x)
-    amax = _reduce_max(f, magnitude)
+    amax = maximum_lane(f, magnitude)
     live = f.compare("oge", amax, f.const(F32, TINY))
     zero = f.const(F32, 0)
     d = f.select(live, f.divide(amax, f.const(F32, 127)), zero)
@@ -162,7 +173,7 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
         f.store(part, row, layout.group_offset(group))
 
 
-def _reduce_max(f: Function, values: Value) -> Value:
+def maximum_lane(f: Function, values: Value) -> Value:
     """The largest lane; a NaN lane never wins. Halves are folded, so no order matters."""
     lanes = BLOCK
     while lanes > 1:
@@ -178,9 +189,9 @@ def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value, Value]:
     parts = [f.call("llvm.vector.reduce.add.v8i32", I32, octet) for octet in (first, last)]
     total = parts[0] + parts[1]
     if not layout.paired_bias:
-        return _minus_eight(f, total), total, _two_i16(*parts)
+        return _minus_eight(f, total), total, two_i16(*parts)
     low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(first + last, (0, 1, 4, 5)))
-    return _two_i16(_minus_eight(f, low), _minus_eight(f, total - low)), total, _two_i16(*parts)
+    return two_i16(_minus_eight(f, low), _minus_eight(f, total - low)), total, two_i16(*parts)
 
 
 def _octet(f: Function, q: Value, start: int) -> Value:
@@ -191,5 +202,6 @@ def _minus_eight(f: Function, total: Value) -> Value:
     return f.const(I32, 0) - (total << 3)
 
 
-def _two_i16(low: Value, high: Value) -> Value:
+def two_i16(low: Value, high: Value) -> Value:
+    """i32 lanes that hold both."""
     return (low & 0xFFFF) | (high << 16)

@@ -24,15 +24,33 @@ EVEN, ODD = range(0, 2 * ROWS, 2), range(1, 2 * ROWS, 2)
 
 def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value, least: float) -> None:
     """The block of K that begins `offset` bytes into each of 16 rows. least: what stays below is packed as zeros."""
-    halves = [[f.load(FLOATS, f.offset(row, offset), part, align=4) for part in (0, 4 * ROWS)] for row in sources]
-    magnitudes = [maximum(f, *(f.call("llvm.fabs.v16f32", FLOATS, half) for half in row)) for row in halves]
-    amax = _fold(f, magnitudes, lambda low, high: maximum(f, low, high))
+    amax = magnitudes(f, sources, offset)
     live, most, zero = f.compare("oge", amax, f.const(FLOATS, least)), f.const(FLOATS, 127), f.zero(FLOATS)
     d = f.select(live, f.divide(amax, most), zero)
     inverse = f.select(live, f.divide(most, amax), zero)
+    first, last = store_quants(f, sources, offset, inverse, f.offset(block, 4 * 64))
+    total = first + last
+    fields = (d, f.zero(INTS) - (total << 3), d * f.cast("sitofp", total, FLOATS), (first & 0xFFFF) | (last << 16))
+    for index, field in enumerate(fields):
+        f.store(field, block, 64 * index, align=4)
+
+
+def magnitudes(f: Function, sources: Sequence[Value], offset: Value) -> Value:
+    """f32[16]: the greatest of each row's 32 elements."""
+    rows = []
+    for row in sources:
+        halves = (f.call("llvm.fabs.v16f32", FLOATS, half) for half in _halves(f, row, offset))
+        rows.append(maximum(f, *halves))
+    return _fold(f, rows, lambda low, high: maximum(f, low, high))
+
+
+def store_quants(
+    f: Function, sources: Sequence[Value], offset: Value, inverse: Value, into: Value
+) -> tuple[Value, Value]:
+    """16 rows of 32 bytes. inverse: f32[16], what a row is multiplied with. -> i32[16], sums of each row's halves"""
     pairs = []
     for row in range(0, ROWS, 2):
-        words = [_words(f, halves[r], f.shuffle(inverse, [r] * ROWS)) for r in (row, row + 1)]
+        words = [_words(f, _halves(f, sources[r], offset), f.shuffle(inverse, [r] * ROWS)) for r in (row, row + 1)]
         packed = f.call("llvm.x86.avx512.packsswb.512", BYTES, *words)
         pairs.append(f.shuffle(f.cast("bitcast", packed, INTS), PAIR_ORDER))
     ones = f.const(BYTES, 1)
@@ -40,13 +58,16 @@ def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block:
         f.call("llvm.x86.avx512.vpdpbusd.512", INTS, f.zero(INTS), ones, f.cast("bitcast", pair, BYTES))
         for pair in pairs
     ]
+    for index, pair in enumerate(pairs):
+        f.store(pair, into, 64 * index, align=4)
     # Words of a row's halves, four each: folded twice, a lane a half.
     by_half = [_fold(f, dots[start : start + 4], lambda low, high: low + high) for start in (0, 4)]
     first, last = (f.shuffle(by_half[0], lanes, by_half[1]) for lanes in (EVEN, ODD))
-    total = first + last
-    fields = (d, f.zero(INTS) - (total << 3), d * f.cast("sitofp", total, FLOATS), (first & 0xFFFF) | (last << 16))
-    for index, field in enumerate((*fields, *pairs)):
-        f.store(field, block, 64 * index, align=4)
+    return first, last
+
+
+def _halves(f: Function, row: Value, offset: Value) -> list[Value]:
+    return [f.load(FLOATS, f.offset(row, offset), part, align=4) for part in (0, 4 * ROWS)]
 
 
 def _words(f: Function, halves: Sequence[Value], inverse: Value) -> Value:

@@ -34,6 +34,10 @@ class PlainLhs:
         return f"lhs_pack_{self.layout_id}_f32"
 
     @property
+    def part_elements(self) -> int:
+        return BLOCK
+
+    @property
     def part_bytes(self) -> int:
         return self.panel_bytes(BLOCK)
 

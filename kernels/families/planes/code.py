@@ -37,13 +37,8 @@ class PlaneCode:
     def largest(self) -> int:
         return (1 << sum(self.planes)) - 1
 
-    @property
-    def has_mins16(self) -> bool:
-        """Minima a byte per 16 elements, not an f32 per 32."""
-        return self.has_min and self.sub == SUB16
-
     def multiplied(self, zero: int = 0) -> PlaneCode:
-        """Of weights times their scales per 16, if those are bytes: then a block has one sum. Else the code itself.
+        """Of weights times their scales per 16, if those are bytes: then a super-block is one sum. Else itself.
 
         Q2_K's are up to 45, Q3_K's -124 to 128, which as -sc x q and with the f32 scale negated are int8. `zero`: what
         is added to negated ones, 128 for bytes without a sign.
@@ -61,4 +56,5 @@ QSI6_K = PlaneCode("qsi6k16", Q6_K, (4, 2), zero=32, sub=16)
 QSI3_K = PlaneCode("qsi3k16", Q3_K, (2, 1), zero=4, sub=16)
 QAI2_K = PlaneCode("qai2k16", Q2_K, (2,), has_min=True, sub=16)
 
-CODES = (QSI5, QAI5, QSL4, QAI4_K, QAI5_K, QSI6_K, QSI3_K, QAI2_K)
+BLOCK_CODES = (QSI5, QAI5, QSL4)
+SUPER_CODES = (QAI4_K, QAI5_K, QSI6_K, QSI3_K, QAI2_K)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from kernels.families.planes.rhs import OPERANDS
-from kernels.families.planes.tile import DSUM, D, Emission, PlaneTile
+from kernels.families.planes.tile import DSUM, BlockEmission, D, PlaneTile
 from kernels.families.planes.unpack import unpack
 from kernels.jit.ir import F32, Value
 
@@ -12,7 +11,7 @@ def emit_gemv(tile: PlaneTile) -> str:
     return _Gemv(tile, tile.function(), tile.rhs.code).text()
 
 
-class _Gemv(Emission):
+class _Gemv(BlockEmission):
     def columns(self, n0: Value, panel: Value, panels: int) -> None:
         f, tile = self.f, self.tile
         acc = [f.variable(f.zero(self.floats)) for _ in range(panels)]
@@ -22,21 +21,15 @@ class _Gemv(Emission):
             row = self.verbs.single_row(f, lhs, self.lhs.group_offset)
             (d,) = self.scalars([lhs], 1, D, F32)
             dsum = self.scalars([lhs], 1, DSUM, F32)[0] if self.needs_dsum else None
-            (sums,) = self.owing([lhs], 1)
+            (owed,) = self.owing([lhs], 1)
             for address, variable in zip(addresses, acc, strict=True):
-                scales, block = self.rhs.emit_block(f, address, index)
+                block = f.offset(address, index * self.rhs.block_bytes)
                 if tile.prefetch_bytes:
                     f.prefetch_lines(f.offset(block, tile.prefetch_bytes), self.rhs.block_bytes)
-                (entries,) = unpack(f, self.rhs, self.verbs, scales, block, self.code)
-                entry = entries.__getitem__
-                total = self.verbs.start(f, self.code, entry, sums)
+                (entries,) = unpack(f, self.rhs, self.verbs, block)
+                total = self.verbs.start(f, self.code, owed)
                 for step, operand in enumerate(row):
-                    half = 2 * step // OPERANDS
-                    total = self.verbs.dot(f, self.code, total, entry(f"operand{step}"), operand, entry, half)
-                    if step % (OPERANDS // 2) == OPERANDS // 2 - 1:
-                        total = self.verbs.end_half(f, self.code, total, entry, half)
-                self.accumulate(variable, self.verbs.finish(f, self.code, total), entry, d, dsum, sums)
-        for p, variable in enumerate(acc):
-            column = n0 + self.rhs.nr * p
-            value = f.clamp(variable.get(), f["lo"], f["hi"])
-            f.store_columns(f.offset(f["dst"], column << 2), [value], f["n"] - column)
+                    total = self.verbs.dot(f, self.code, total, entries[f"operand{step}"], operand, None)
+                total = self.verbs.end_scale(f, self.code, total, None)
+                self.accumulate(variable, self.verbs.finish(f, self.code, total), entries.__getitem__, d, dsum)
+        self.store(n0, [variable.get() for variable in acc])

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 from kernels.families.planes.code import PlaneCode
-from kernels.families.planes.verbs import Entry, IntegerVerbs, Sum, as_pairs, table_vector
+from kernels.families.planes.verbs import IntegerVerbs, Sum, as_pairs, table_vector
 from kernels.jit.ir import F16, F32, I8, I16, I32, I64, Function, Value, vector
 
 FLOATS, INTS, BYTES = vector(4, F32), vector(4, I32), vector(16, I8)
@@ -27,12 +29,16 @@ class NeonVerbs(IntegerVerbs):
     def half_to_float(self, f: Function, pointer: Value, offset: int) -> Value:
         return f.cast("fpext", f.load(vector(4, F16), pointer, offset), FLOATS)
 
-    def pair_dot(self, f: Function, left: Value, right: Value) -> Value:
+    def pair_dots(self, f: Function, total: Value | None, pairs: Sequence[tuple[Value, Value]]) -> Value:
         parts = []
         for lanes in (range(4), range(4, 8)):
-            pairs = (f.shuffle(as_pairs(f, value, 4), lanes) for value in (left, right))
-            parts.append(f.call("llvm.aarch64.neon.smull.v4i32", INTS, *pairs))
-        return f.call("llvm.aarch64.neon.addp.v4i32", INTS, *parts)
+            products = []
+            for both in pairs:
+                shorts = (f.shuffle(as_pairs(f, value, 4), lanes) for value in both)
+                products.append(f.call("llvm.aarch64.neon.smull.v4i32", INTS, *shorts))
+            parts.append(reduce(add, products))
+        joined = f.call("llvm.aarch64.neon.addp.v4i32", INTS, *parts)
+        return joined if total is None else total + joined
 
     def lookup(self, f: Function, codes: Value, table: Sequence[int]) -> Value:
         return f.call("llvm.aarch64.neon.tbl1.v16i8", BYTES, table_vector(f, table, 16), codes)
@@ -55,8 +61,8 @@ class PlaneDotprod(NeonVerbs):
     def single_row(self, f: Function, pointer: Value, group_offset: Callable[[int], int]) -> list[Value]:
         return [row for g in (0, 4) for row in self.operands(f, pointer, group_offset(g), 4)]
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        part = total.parts[0] if total.parts else f.zero(INTS)
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        (part,) = total.parts or self.parts(f)
         return replace(total, parts=(sdot(f, part, weights, lhs),))
 
 
@@ -64,9 +70,13 @@ class PlaneDotprod(NeonVerbs):
 class PlaneNeon(PlaneDotprod):
     """Armv8.0: products in int16, each pair joined in int32 at once (sadalp); four columns in two int32[4]."""
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
+    def parts(self, f: Function, first: Value | None = None) -> tuple[Value, ...]:
+        assert first is None or first.name == "zeroinitializer", "nothing is owed"
+        return f.zero(INTS), f.zero(INTS)
+
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
         parts = []
-        for part, lanes in zip(total.parts or (f.zero(INTS),) * 2, (range(8), range(8, 16)), strict=True):
+        for part, lanes in zip(total.parts or self.parts(f), (range(8), range(8, 16)), strict=True):
             operands = (f.shuffle(value, lanes) for value in (weights, lhs))
             products = f.call("llvm.aarch64.neon.smull.v8i16", vector(8, I16), *operands)
             parts.append(part + f.call("llvm.aarch64.neon.saddlp.v4i32.v8i16", INTS, products))
@@ -101,8 +111,8 @@ class PlaneMmla(NeonVerbs):
         left, right = unit
         return [f.shuffle(left, mask, right) for mask in ((0, 1, 4, 5), (2, 3, 6, 7))]
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        part = total.parts[0] if total.parts else f.zero(INTS)
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        (part,) = total.parts or self.parts(f)
         return replace(total, parts=(f.call("llvm.aarch64.neon.smmla.v4i32.v16i8", INTS, part, lhs, weights),))
 
 
@@ -120,8 +130,12 @@ class PlanePaired(NeonVerbs):
     def operands(self, f: Function, pointer: Value, offset: int, count: int) -> list[Value]:
         raise AssertionError("only GEMV reads smmla's panels so")
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        first, second = total.parts or (f.zero(INTS), f.zero(INTS))
+    def parts(self, f: Function, first: Value | None = None) -> tuple[Value, ...]:
+        assert first is None or first.name == "zeroinitializer", "nothing is owed"
+        return f.zero(INTS), f.zero(INTS)
+
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        first, second = total.parts or self.parts(f)
         if total.count % 2 == 0:
             parts = (sdot(f, first, weights, lhs), second)
         else:

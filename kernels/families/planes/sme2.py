@@ -2,15 +2,12 @@
 
 The layouts are those of the other rungs with a panel of one streaming vector, so planes are unpacked by fixed vectors
 of that length. GEMM: operands and scales go to scratch once for all rows of the portion, as in
-kernels.families.planes.gemm, and accumulators rest in dst between stretches. Per block of 32:
+kernels.families.planes.gemm, and accumulators rest in dst between stretches. Per block of 32, 1 x 2 vectors:
 
-    one sum, 1 x 2 vectors:   tile 0 = sums, tile 1 = d_lhs x scale, tile 2 + v = fma(f32(tile 0), tile 1, ...)
-                              tile 2 + v += outer product of dsum_lhs and the minima
-                              Q2_K: again, with tile 0 = m0 x sum0 + m1 x sum1, a product of int16 pairs
-    Q6_K, 1 x 1 vector:       tiles 0, 1 = sums of the halves, tile 2 = d_lhs x d
-                              tile 3 = fma(f32(sc0 x tile 0 + sc1 x tile 1), tile 2, tile 3)
+    tile 0 = sums, tile 1 = d_lhs x scale, tile 2 + v = fma(f32(tile 0), tile 1, tile 2 + v)
+    tile 2 + v += outer product of dsum_lhs and the minima
 
-GEMV: four panels a turn, sums in four rows of tile 0 (halves: of 0 and 1), accumulators in four rows of tile 2.
+GEMV: four panels a turn, sums in four rows of tile 0, accumulators in four rows of tile 2.
 """
 
 from __future__ import annotations
@@ -18,24 +15,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kernels.families.block32.lhs import Qsi8d32
-from kernels.families.planes.code import SUB16, PlaneCode
-from kernels.families.planes.rhs import OPERANDS, PlaneRhs
-from kernels.families.planes.sme2_verbs import StreamingVerbs, read_two_halves
-from kernels.families.planes.tile import ARGUMENTS, DSUM, SUMS, D
-from kernels.families.planes.unpack import column_scales, entry_names, operands_in_turn, unpack
-from kernels.jit.ir import F32, I32, I64, Function, Value
+from kernels.families.planes.rhs import PlaneRhs
+from kernels.families.planes.sme2_verbs import StreamingVerbs
+from kernels.families.planes.tile import ARGUMENTS, DSUM, D, IntegerLhs
+from kernels.families.planes.unpack import column_halves, entry_names, operands_in_turn, unpack
+from kernels.jit.ir import F32, I64, Function, Value
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.jit.scalable import as_scalable, first_lanes, load_repeated, store_lanes
 from kernels.jit.streaming import (
     BYTES,
     FLOATS,
     INTS,
-    SHORTS,
     ArrayIndices,
     add_outer_bytes,
     add_outer_floats,
-    add_outer_pairs,
     dot_four_by_lane,
     fma_four,
     fma_four_by_one,
@@ -50,7 +43,8 @@ from kernels.jit.streaming import (
 from kernels.naming import MatmulName
 
 SCRATCH_BYTES = 32 << 10
-STRETCH_STEP = 8  # blocks: whole super-blocks
+PANELS = 2  # of a GEMM
+FIRST = 2  # tile of the accumulators
 AT_ONCE = 4  # vectors of a group of ZA's
 
 
@@ -59,7 +53,7 @@ class PlaneStreaming:
     """What GEMM and GEMV share. A panel is one vector; `panels` at once."""
 
     name: MatmulName
-    lhs: Qsi8d32
+    lhs: IntegerLhs
     rhs: PlaneRhs
     panels: int
     features: str
@@ -71,15 +65,6 @@ class PlaneStreaming:
     @property
     def vector_bytes(self) -> int:
         return 4 * self.lanes
-
-    @property
-    def code(self) -> PlaneCode:
-        """Of the operands."""
-        return self.rhs.code
-
-    @property
-    def by_halves(self) -> bool:
-        return self.code.sub == SUB16
 
     @property
     def verbs(self) -> StreamingVerbs:
@@ -101,24 +86,10 @@ class PlaneStreaming:
 class PlaneMopa(PlaneStreaming):
     """A GEMM of one vector of rows x `panels`."""
 
-    @staticmethod
-    def num_panels(code: PlaneCode) -> int:
-        """Sums of halves leave tiles for one."""
-        return 1 if code.multiplied().sub == SUB16 else 2
-
-    @property
-    def code(self) -> PlaneCode:
-        return self.verbs.gemm_code(self.rhs.code)
-
-    @property
-    def first_tile(self) -> int:
-        """Of the accumulators."""
-        return 3 if self.by_halves else 2
-
     @property
     def positions(self) -> dict[str, int]:
         """Where a column's entries lie in scratch; the operands first, for loads of four vectors."""
-        return {name: i * self.vector_bytes for i, name in enumerate(entry_names(self.rhs, self.verbs, self.code))}
+        return {name: i * self.vector_bytes for i, name in enumerate(entry_names(self.rhs, self.verbs))}
 
     @property
     def column_bytes(self) -> int:
@@ -127,7 +98,7 @@ class PlaneMopa(PlaneStreaming):
     @property
     def stretch(self) -> int:
         """Blocks of K whose operands are in scratch at a time."""
-        return SCRATCH_BYTES // (self.column_bytes * self.panels) // STRETCH_STEP * STRETCH_STEP
+        return SCRATCH_BYTES // (self.column_bytes * self.panels)
 
     def emit(self) -> str:
         f = self.begin()
@@ -149,7 +120,7 @@ class PlaneMopa(PlaneStreaming):
 
     def _unpack(self, f: Function, panels: Sequence[Value], index: Value, into: Value) -> None:
         for p, panel in enumerate(panels):
-            (entries,) = unpack(f, self.rhs, self.verbs, *self.rhs.emit_block(f, panel, index), self.code)
+            (entries,) = unpack(f, self.rhs, self.verbs, f.offset(panel, index * self.rhs.block_bytes))
             for name, value in entries.items():
                 f.store(value, into, p * self.column_bytes + self.positions[name], align=self.vector_bytes)
 
@@ -164,25 +135,25 @@ class PlaneMopa(PlaneStreaming):
         with f.loop(0, f["m"], self.lhs.mr) as m0:
             height = f.call("llvm.smin.i64", I64, f["m"] - m0, f.const(I64, self.lhs.mr))
             out = f.offset(f["dst"], m0 * f["dst_stride"] + (n0 << 2))
-            zero_tiles(f, [self.first_tile + v for v in range(self.panels)])
+            zero_tiles(f, [FIRST + v for v in range(self.panels)])
             with f.loop(0, f.select(is_first, f.const(I64, 0), height)) as row:
                 for v in range(self.panels):
                     at = f.offset(out, row * f["dst_stride"] + v * self.vector_bytes)
-                    load_tile_row(f, self.first_tile + v, row, at, lanes[v])
+                    load_tile_row(f, FIRST + v, row, at, lanes[v])
             with f.loop(0, count) as index:
                 array.refresh()
                 record = f.offset(scratch, index * (self.column_bytes * self.panels))
                 lhs = f.offset(rows.get(), index * self.lhs.block_bytes)
-                (self._halves if self.by_halves else self._whole)(f, array, lhs, record)
+                self._block(f, array, lhs, record)
             with f.loop(0, height) as row:
                 for v in range(self.panels):
-                    value = f.clamp(tile_row(f, self.first_tile + v, row), lo, hi)
+                    value = f.clamp(tile_row(f, FIRST + v, row), lo, hi)
                     at = f.offset(out, row * f["dst_stride"] + v * self.vector_bytes)
                     store_lanes(f, value, at, lanes[v])
             rows.set(f.offset(rows.get(), num_blocks * self.lhs.block_bytes))
 
     def _operands(self, f: Function, lhs: Value, half: int) -> list[Value]:
-        return load_four(f, lhs, self.lhs.quants_offset + AT_ONCE * self.vector_bytes * half)
+        return load_four(f, lhs, self.lhs.group_offset(0) + AT_ONCE * self.vector_bytes * half)
 
     def _entry(self, f: Function, record: Value, v: int, name: str, type_: str = FLOATS) -> Value:
         return f.load(type_, record, v * self.column_bytes + self.positions[name], align=16)
@@ -190,8 +161,7 @@ class PlaneMopa(PlaneStreaming):
     def _scalars(self, f: Function, lhs: Value, field: int, type_: str = FLOATS) -> Value:
         return f.load(type_, lhs, field * self.lhs.scalars_bytes, align=4)
 
-    def _whole(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
-        """One sum."""
+    def _block(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
         rows = [self._operands(f, lhs, half) for half in range(2)]
         d = self._scalars(f, lhs, D)
         for v in range(self.panels):
@@ -201,31 +171,10 @@ class PlaneMopa(PlaneStreaming):
                 columns = load_four(f, record, v * self.column_bytes + AT_ONCE * self.vector_bytes * half)
                 for row, column in zip(rows[half], columns, strict=True):
                     add_outer_bytes(f, 0, row, column)
-            self._accumulate(f, array, 0, 1, self.first_tile + v)
-            if self.rhs.code.has_mins16:
-                zero_tiles(f, [0, 1])
-                add_outer_floats(f, 1, d, self._entry(f, record, v, "minimum"))
-                pairs = self._scalars(f, lhs, SUMS, SHORTS)
-                add_outer_pairs(f, 0, pairs, self._entry(f, record, v, "mins", SHORTS))
-                self._accumulate(f, array, 0, 1, self.first_tile + v)
-            elif self.rhs.code.has_min:
+            self._accumulate(f, array, 0, 1, FIRST + v)
+            if self.rhs.code.has_min:
                 dsum = self._scalars(f, lhs, DSUM)
-                add_outer_floats(f, self.first_tile + v, dsum, self._entry(f, record, v, "minimum"))
-
-    def _halves(self, f: Function, array: ArrayIndices, lhs: Value, record: Value) -> None:
-        """Sums of both halves."""
-        assert not self.rhs.code.has_min, "minima come with one sum"
-        zero_tiles(f, [0, 1, 2])
-        d = self._scalars(f, lhs, D)
-        add_outer_floats(f, 2, d, self._entry(f, record, 0, "scale"))
-        for half in range(2):
-            columns = load_four(f, record, AT_ONCE * self.vector_bytes * half)
-            for row, column in zip(self._operands(f, lhs, half), columns, strict=True):
-                add_outer_bytes(f, half, row, column)
-        scales = [self._entry(f, record, 0, f"sub{half}", INTS) for half in range(2)]
-        for at in range(0, self.lanes, AT_ONCE):
-            sums = read_two_halves(f, array[at], array[at + 1], [scales] * AT_ONCE)
-            fma_four(f, array[at + 3], to_floats(f, sums), read_four(f, FLOATS, array[at + 2]))
+                add_outer_floats(f, FIRST + v, dsum, self._entry(f, record, v, "minimum"))
 
     def _accumulate(self, f: Function, array: ArrayIndices, sums: int, scales: int, into: int) -> None:
         """into = fma(f32(sums), scales, into), tile by tile."""
@@ -248,9 +197,9 @@ class PlaneStreamingGemv(PlaneStreaming):
             zero_tiles(f, [2])
             with f.loop(0, num_blocks) as index:
                 array.refresh()
-                zero_tiles(f, [0, 1])
+                zero_tiles(f, [0])
                 lhs = f.offset(f["lhs"], index * self.lhs.block_bytes)
-                self._block(f, array, lhs, [self.rhs.emit_block(f, at, index) for at in panels])
+                self._block(f, array, lhs, [f.offset(at, index * self.rhs.block_bytes) for at in panels])
             for v, value in enumerate(read_four(f, FLOATS, array[2])):
                 out = f.offset(f["dst"], (n0 + self.lanes * v) << 2)
                 store_lanes(f, f.clamp(value, f["lo"], f["hi"]), out, first_lanes(f, left - self.lanes * v))
@@ -258,31 +207,21 @@ class PlaneStreamingGemv(PlaneStreaming):
         f.ret()
         return f.text()
 
-    def _block(self, f: Function, array: ArrayIndices, lhs: Value, blocks: Sequence[tuple[Value, Value]]) -> None:
-        row = [load_repeated(f, BYTES, lhs, self.lhs.quants_offset + 16 * half) for half in range(2)]
-        in_turn = [operands_in_turn(f, self.rhs, self.verbs, block) for _, block in blocks]
+    def _block(self, f: Function, array: ArrayIndices, lhs: Value, blocks: Sequence[Value]) -> None:
+        row = [load_repeated(f, BYTES, lhs, self.lhs.group_offset(0) + 16 * half) for half in range(2)]
+        in_turn = [operands_in_turn(f, self.rhs, self.verbs, block) for block in blocks]
         for operands in zip(*in_turn, strict=True):
             g = operands[0][0]
-            tile = 2 * g // OPERANDS if self.by_halves else 0
             columns = [as_scalable(f, column) for _, column in operands]
-            dot_four_by_lane(f, array[tile], columns, row[g // AT_ONCE], g % AT_ONCE)
-        entries = [self._scales(f, scales, block) for scales, block in blocks]
-        if self.by_halves:
-            sums = read_two_halves(f, array[0], array[1], [[e["sub0"], e["sub1"]] for e in entries])
-        else:
-            sums = read_four(f, INTS, array[0])
+            dot_four_by_lane(f, array[0], columns, row[g // AT_ONCE], g % AT_ONCE)
+        entries = [self._scales(f, block) for block in blocks]
         d = f.splat(f.load(F32, lhs, align=4), FLOATS)
-        fma_four(f, array[2], to_floats(f, sums), [d * e["scale"] for e in entries])
-        if not self.rhs.code.has_min:
-            return
-        if self.by_halves:
-            both = f.splat(f.load(I32, lhs, SUMS * self.lhs.scalars_bytes, align=4), INTS)
-            mins = to_floats(f, [self.verbs.pair_dot(f, e["mins"], both) for e in entries])
-            fma_four(f, array[2], mins, [d * e["minimum"] for e in entries])
-        else:
+        sums = to_floats(f, read_four(f, INTS, array[0]))
+        fma_four(f, array[2], sums, [d * e["scale"] for e in entries])
+        if self.rhs.code.has_min:
             dsum = f.splat(f.load(F32, lhs, DSUM * self.lhs.scalars_bytes, align=4), FLOATS)
             fma_four_by_one(f, array[2], [e["minimum"] for e in entries], dsum)
 
-    def _scales(self, f: Function, scales: Value, block: Value) -> dict[str, Value]:
-        made = column_scales(f, self.rhs, self.verbs, scales, block, self.code)
+    def _scales(self, f: Function, block: Value) -> dict[str, Value]:
+        made = column_halves(f, self.rhs, self.verbs, block)
         return {name: as_scalable(f, value) for name, value in made.items()}

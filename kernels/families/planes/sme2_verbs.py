@@ -1,4 +1,4 @@
-"""What unpacking planes takes in streaming mode, and the sums of halves there. Knows no loop and no layout."""
+"""What unpacking planes takes in streaming mode. Knows no loop and no layout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.verbs import PlanePortable, floats, table_vector
 from kernels.jit.ir import F16, Function, Value, vector
 from kernels.jit.scalable import as_fixed, as_scalable, look_up_in
-from kernels.jit.streaming import INTS, read_four
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,3 @@ class StreamingVerbs(PlanePortable):
         num_bytes = 4 * self.lanes
         found = look_up_in(f, as_scalable(f, table_vector(f, table, num_bytes)), as_scalable(f, codes))
         return as_fixed(f, found, num_bytes)
-
-
-def read_two_halves(f: Function, first: Value, last: Value, scales: Sequence[Sequence[Value]]) -> list[Value]:
-    """Four vectors of sc0 x sum0 + sc1 x sum1; the halves' sums are groups of the array, `scales` theirs by vector."""
-    halves = zip(read_four(f, INTS, first), read_four(f, INTS, last), scales, strict=True)
-    return [sum0 * sc0 + sum1 * sc1 for sum0, sum1, (sc0, sc1) in halves]

@@ -1,12 +1,12 @@
-"""What the plane GEMM and GEMV share: arguments, groups of panels, scalars of the LHS, the float steps."""
+"""What the GEMMs and GEMVs of planes share: arguments, groups of panels, scalars of the LHS, a block's float steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from kernels.families.block32.lhs import Qsi8d32
-from kernels.families.planes.code import SUB16, PlaneCode
+from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.verbs import Entry, Verbs, floats
 from kernels.jit.ir import F32, I32, I64, PTR, Function, Value, Variable
@@ -15,7 +15,29 @@ from kernels.naming import MatmulName
 from kernels.quant.fields import BLOCK
 
 ARGUMENTS = [("m", I64), ("n", I64), ("k", I64), ("lhs", PTR), ("rhs", PTR), ("dst", PTR), ("dst_stride", I64)]
-D, BIAS, DSUM, SUMS = 0, 1, 2, 3  # scalar fields of the LHS
+D, BIAS, DSUM = 0, 1, 2  # scalar fields of qsi8d32
+
+
+class IntegerLhs(Protocol):
+    """Panels of int8 rows with scalar fields: qsi8d32, qsi8d256."""
+
+    @property
+    def mr(self) -> int: ...
+
+    @property
+    def kr(self) -> int: ...
+
+    @property
+    def scalars_bytes(self) -> int: ...
+
+    @property
+    def block_bytes(self) -> int: ...
+
+    def group_offset(self, group: int) -> int: ...
+
+    def word_offset(self, row: int, word: int) -> int: ...
+
+    def emit_panel_bytes(self, num_blocks: Value) -> Value: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +49,7 @@ class PlaneTile:
     """
 
     name: MatmulName
-    lhs: Qsi8d32
+    lhs: IntegerLhs
     rhs: PlaneRhs
     rows: int
     panels: int
@@ -42,7 +64,7 @@ class PlaneTile:
 
 
 class Emission:
-    """What GEMM and GEMV share: the groups of panels and a block's formula."""
+    """The groups of panels, and the LHS of a tile."""
 
     def __init__(self, tile: PlaneTile, f: Function, code: PlaneCode) -> None:
         """`code`: of the operands."""
@@ -50,13 +72,8 @@ class Emission:
         self.lhs, self.rhs, self.verbs, self.code = tile.lhs, tile.rhs, tile.verbs, code
         self.floats = floats(tile.verbs.lanes)
         self.num_blocks = f["k"] >> 5
-        self.lhs_panel_bytes = self.num_blocks * tile.lhs.block_bytes
+        self.lhs_panel_bytes = tile.lhs.emit_panel_bytes(self.num_blocks)
         self.rhs_panel_bytes = tile.rhs.emit_panel_bytes(self.num_blocks)
-        owes = bool(tile.verbs.owed(code))
-        self.has_mins = tile.rhs.code.has_mins16
-        self.needs_bias = owes and code.sub != SUB16
-        self.needs_sums = code.sub == SUB16 and (owes or self.has_mins)
-        self.needs_dsum = code.has_min and not self.has_mins
 
     def text(self) -> str:
         self.all_columns()
@@ -79,11 +96,13 @@ class Emission:
     def columns(self, n0: Value, panel: Value, panels: int) -> None:
         raise NotImplementedError
 
-    def owing(self, panels: Sequence[Value], rows: int) -> list[Value | None]:
-        """What a sum starts from, for each unit of rows: the sums field, the bias field or nothing."""
-        if self.needs_sums or self.needs_bias:
-            return [*self.scalars(panels, rows, SUMS if self.needs_sums else BIAS, I32)]
-        return [None] * sum(count for _, count in self._units(panels, rows))
+    def store(self, n0: Value, values: Sequence[Value]) -> None:
+        """One row's columns, a vector a panel."""
+        f = self.f
+        for p, value in enumerate(values):
+            column = n0 + self.rhs.nr * p
+            result = f.clamp(value, f["lo"], f["hi"])
+            f.store_columns(f.offset(f["dst"], column << 2), [result], f["n"] - column)
 
     def scalars(self, panels: Sequence[Value], rows: int, field: int, element: str) -> list[Value]:
         """A field of the LHS for each unit of rows."""
@@ -105,16 +124,22 @@ class Emission:
         lhs, per = self.lhs, self.verbs.rows
         return [(p, -(-min(lhs.mr, rows - index * lhs.mr) // per)) for index, p in enumerate(panels)]
 
-    def accumulate(
-        self, acc: Variable, total: Value, entry: Entry, d: Value, dsum: Value | None, sums: Value | None
-    ) -> None:
+
+class BlockEmission(Emission):
+    """The formula of a block of 32 with an f16 scale of its own."""
+
+    @property
+    def needs_dsum(self) -> bool:
+        return self.code.has_min
+
+    def owing(self, panels: Sequence[Value], rows: int) -> list[Value | None]:
+        """What a sum starts from, for each unit of rows."""
+        if self.verbs.owed(self.code):
+            return [self.verbs.owed_of_bias(self.f, self.code, v) for v in self.scalars(panels, rows, BIAS, I32)]
+        return [None] * sum(count for _, count in self._units(panels, rows))
+
+    def accumulate(self, acc: Variable, total: Value, entry: Entry, d: Value, dsum: Value | None) -> None:
         """The float steps of one vector of columns and one unit of rows."""
         f = self.f
         value = f.fma(f.cast("sitofp", total, self.floats), d * entry("scale"), acc.get())
-        if self.has_mins:
-            assert sums is not None
-            mins = self.verbs.pair_dot(f, entry("mins"), sums)
-            value = f.fma(f.cast("sitofp", mins, self.floats), d * entry("minimum"), value)
-        elif dsum is not None:
-            value = f.fma(entry("minimum"), dsum, value)
-        acc.set(value)
+        acc.set(value if dsum is None else f.fma(entry("minimum"), dsum, value))

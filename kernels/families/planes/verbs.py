@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from kernels.families.block32.portable import Portable
-from kernels.families.planes.code import SUB16, PlaneCode
+from kernels.families.planes.code import PlaneCode
 from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
 
 Entry: TypeAlias = Callable[[str], Value]
-"""What of a column vector has this name: operand0 ..., scale, minimum, sub0, sub1, owed, mins."""
+"""What of a column has this name: operand0 ..., scale, minimum; of super-blocks sub0 ..., owed0 ..., mins0 ..."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A block's sum while it is written: `parts` in flight and what `total` is joined of them."""
+    """A sum while it is written: `parts` in flight and what `total` is joined of them."""
 
     total: Value | None = None
     parts: tuple[Value, ...] = ()
@@ -60,22 +60,29 @@ class Verbs(Protocol):
     def by_row(self, f: Function, unit: Sequence[Value]) -> list[Value]:
         """The vectors of a unit of rows as rows of columns; its own inverse."""
 
-    def sub_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
-        """pairs: i16[2 nr], two scales a column -> entries sub0, sub1 and what else `start` needs."""
+    def sub_scale(self, f: Function, ints: Value) -> Value:
+        """i32[nr] -> a factor of `end_scale`."""
 
-    def start(self, f: Function, code: PlaneCode, entry: Entry, lhs: Value | None) -> Sum:
-        """A new sum. `lhs`: where something is owed the bias field, or for scales per 16 the sums field."""
+    def sub_scales(self, f: Function, pairs: Value) -> tuple[Value, Value]:
+        """i16[2 nr], two a column -> factors of the halves."""
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        """Adds one operand's products; `half` of the block."""
+    def owed_of_bias(self, f: Function, code: PlaneCode, bias: Value) -> Value:
+        """i32: what a block's sum starts from, from the bias field of qsi8d32."""
 
-    def end_half(self, f: Function, code: PlaneCode, total: Sum, entry: Entry, half: int) -> Sum: ...
+    def start(self, f: Function, code: PlaneCode, owed: Value | None) -> Sum:
+        """A new sum. owed: i32, what is to be added to the products in the end, by their scales if they have any."""
+
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        """Adds one operand's products. factor: of the byte scale over them, if there is one."""
+
+    def end_scale(self, f: Function, code: PlaneCode, total: Sum, factor: Value | None) -> Sum:
+        """After the last products under one byte scale, or of a block without any."""
 
     def finish(self, f: Function, code: PlaneCode, total: Sum) -> Value:
         """i32"""
 
-    def pair_dot(self, f: Function, left: Value, right: Value) -> Value:
-        """Lanes of two i16 each: products added, i32."""
+    def pair_dots(self, f: Function, total: Value | None, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        """Lanes of two i16 each: `total` and the products of all pairs, i32."""
 
     def pinned(self, f: Function, total: Sum) -> Sum:
         """Keeps the order written, where LLVM's own needs more registers than there are."""
@@ -101,18 +108,29 @@ class IntegerVerbs:
     def by_row(self, f: Function, unit: Sequence[Value]) -> list[Value]:
         return list(unit)
 
-    def sub_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
-        low, high = halves_of_pairs(f, f.cast("bitcast", pairs, vector(self.lanes, I32)))
-        return {"sub0": low, "sub1": high}
+    def sub_scale(self, f: Function, ints: Value) -> Value:
+        return ints
 
-    def start(self, f: Function, code: PlaneCode, entry: Entry, lhs: Value | None) -> Sum:
-        return Sum()
+    def sub_scales(self, f: Function, pairs: Value) -> tuple[Value, Value]:
+        return halves_of_pairs(f, f.cast("bitcast", pairs, vector(self.lanes, I32)))
 
-    def end_half(self, f: Function, code: PlaneCode, total: Sum, entry: Entry, half: int) -> Sum:
-        if code.sub != SUB16:
+    def owed_of_bias(self, f: Function, code: PlaneCode, bias: Value) -> Value:
+        raise AssertionError("operands are the weights")
+
+    def start(self, f: Function, code: PlaneCode, owed: Value | None) -> Sum:
+        first = f.zero(vector(self.lanes, I32)) if owed is None else owed
+        return Sum(total=first) if code.sub else Sum(parts=self.parts(f, first))
+
+    def parts(self, f: Function, first: Value | None = None) -> tuple[Value, ...]:
+        """What products are added to; `first`: the first part's start."""
+        return (f.zero(vector(self.lanes, I32)) if first is None else first,)
+
+    def end_scale(self, f: Function, code: PlaneCode, total: Sum, factor: Value | None) -> Sum:
+        if not code.sub:
             return total
-        scaled = self.joined(f, total.parts) * entry(f"sub{half}")
-        return Sum(scaled if total.total is None else total.total + scaled)
+        assert total.total is not None
+        assert factor is not None
+        return Sum(total.total + self.joined(f, total.parts) * factor)
 
     def finish(self, f: Function, code: PlaneCode, total: Sum) -> Value:
         return total.total if total.total is not None else self.joined(f, total.parts)
@@ -121,9 +139,12 @@ class IntegerVerbs:
         (part,) = parts
         return part
 
-    def pair_dot(self, f: Function, left: Value, right: Value) -> Value:
-        (a, b), (c, d) = halves_of_pairs(f, left), halves_of_pairs(f, right)
-        return a * c + b * d
+    def pair_dots(self, f: Function, total: Value | None, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        for left, right in pairs:
+            (a, b), (c, d) = halves_of_pairs(f, left), halves_of_pairs(f, right)
+            total = a * c + b * d if total is None else total + a * c + b * d
+        assert total is not None
+        return total
 
     def pinned(self, f: Function, total: Sum) -> Sum:
         return total
@@ -153,8 +174,8 @@ class PlanePortable(IntegerVerbs):
             found = f.select(f.compare("eq", codes, index), f.const(codes.type, value), found)
         return found
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        part = total.parts[0] if total.parts else f.zero(vector(self.lanes, I32))
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        (part,) = total.parts or self.parts(f)
         for k in range(4):
             column = [4 * lane + k for lane in range(self.lanes)]
             left, right = (f.cast("sext", f.shuffle(v, column), part.type) for v in (weights, lhs))

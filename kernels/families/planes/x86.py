@@ -1,16 +1,18 @@
 """The plane tiles' verbs on x86-64: AVX2 (vpmaddubsw, vpmaddwd), AVX512-VNNI and AVX-VNNI (vpdpbusd).
 
-Both multiply unsigned codes; what they exceed the weights by is owed: -zero x sum(lhs), the bias field of the LHS times
-a power of two, or -zero x sc x sum(lhs) per 16, one vpmaddwd of the sums field.
+Both multiply unsigned codes; what they exceed the weights by is owed: -zero x sum(lhs), of blocks the bias field of the
+LHS times a power of two, of super-blocks products of the sums fields.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
-from kernels.families.planes.code import SUB16, PlaneCode
-from kernels.families.planes.verbs import Entry, IntegerVerbs, Sum, as_pairs, floats, table_vector
+from kernels.families.planes.code import PlaneCode
+from kernels.families.planes.verbs import IntegerVerbs, Sum, as_pairs, floats, table_vector
 from kernels.jit.ir import F16, I1, I8, I16, I32, Function, Value, vector
 
 LHS_MAX = 127
@@ -42,15 +44,9 @@ class X86Verbs(IntegerVerbs):
         pairs = (as_pairs(f, value, self.lanes) for value in (left, right))
         return f.call(_MADD[self.lanes], vector(self.lanes, I32), *pairs)
 
-    def owed_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
-        return {"owed": pairs * f.const(pairs.type, -code.zero)} if code.zero else {}
-
-    def owed_sum(self, f: Function, code: PlaneCode, entry: Entry, lhs: Value | None) -> Value | None:
-        """-zero x sc x sum(lhs), or None where nothing is owed."""
-        if not self.owed(code):
-            return None
-        assert lhs is not None
-        return self.pair_dot(f, entry("owed"), lhs) if code.sub == SUB16 else self.owed_of_bias(f, code, lhs)
+    def pair_dots(self, f: Function, total: Value | None, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        products = [self.pair_dot(f, left, right) for left, right in pairs]
+        return reduce(add, products if total is None else [total, *products])
 
     def owed_of_bias(self, f: Function, code: PlaneCode, bias: Value) -> Value:
         """The field holds -8 x sum(lhs)."""
@@ -75,20 +71,16 @@ class PlaneVnni(X86Verbs):
     def owed(self, code: PlaneCode) -> int:
         return 128 if code.table else code.zero
 
-    def sub_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
-        return {**IntegerVerbs.sub_scales(self, f, code, pairs), **self.owed_scales(f, code, pairs)}
+    def pair_dots(self, f: Function, total: Value | None, pairs: Sequence[tuple[Value, Value]]) -> Value:
+        total = f.zero(vector(self.lanes, I32)) if total is None else total
+        for left, right in pairs:
+            total = f.call(f"llvm.x86.avx512.vpdpwssd.{32 * self.lanes}", total.type, total, left, right)
+        return total
 
-    def start(self, f: Function, code: PlaneCode, entry: Entry, lhs: Value | None) -> Sum:
-        owed = self.owed_sum(f, code, entry, lhs)
-        if owed is None:
-            return Sum()
-        return Sum(total=owed) if code.sub == SUB16 else Sum(parts=(owed,))
-
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
-        ints = vector(self.lanes, I32)
-        part = total.parts[0] if total.parts else f.zero(ints)
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        (part,) = total.parts or self.parts(f)
         name = f"llvm.x86.avx512.vpdpbusd.{32 * self.lanes}"
-        return replace(total, parts=(f.call(name, ints, part, weights, lhs),))
+        return replace(total, parts=(f.call(name, part.type, part, weights, lhs),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,37 +97,39 @@ class PlaneAvx2(X86Verbs):
     def owed(self, code: PlaneCode) -> int:
         return code.zero
 
-    def sub_scales(self, f: Function, code: PlaneCode, pairs: Value) -> dict[str, Value]:
-        """sub0, sub1: i16 pairs, the half's scale twice."""
-        twice = {f"sub{h}": f.shuffle(pairs, [lane - lane % 2 + h for lane in range(16)]) for h in range(2)}
-        return {**twice, **self.owed_scales(f, code, pairs)}
+    def sub_scale(self, f: Function, ints: Value) -> Value:
+        """As i16 pairs, twice."""
+        return as_pairs(f, (ints & 0xFFFF) | (ints << 16), self.lanes)
 
-    def start(self, f: Function, code: PlaneCode, entry: Entry, lhs: Value | None) -> Sum:
-        return Sum(total=self.owed_sum(f, code, entry, lhs))
+    def sub_scales(self, f: Function, pairs: Value) -> tuple[Value, Value]:
+        first, last = (f.shuffle(pairs, [lane - lane % 2 + half for lane in range(16)]) for half in range(2))
+        return first, last
+
+    def start(self, f: Function, code: PlaneCode, owed: Value | None) -> Sum:
+        return Sum(total=f.zero(vector(8, I32)) if owed is None else owed)
 
     def owed_of_bias(self, f: Function, code: PlaneCode, bias: Value) -> Value:
         """On this rung the field holds two i16."""
         return self.pair_dot(f, bias, f.const(vector(16, I16), self.owed(code) // 8))
 
-    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, entry: Entry, half: int) -> Sum:
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
         if code.table:
             magnitude = f.call("llvm.abs.v32i8", weights.type, weights, f.const(I1, 0))
             lhs = f.call("llvm.x86.avx2.psign.b", weights.type, lhs, weights)
-            return self._join(f, code, Sum(total.total, (self._pairs(f, magnitude, lhs),)), entry, half)
+            return self._join(f, Sum(total.total, (self._pairs(f, magnitude, lhs),)), factor)
         pairs = self._pairs(f, weights, lhs)
         total = Sum(total.total, (total.parts[0] + pairs if total.parts else pairs,), total.count + 1)
         room = 32767 // (2 * LHS_MAX * code.largest)
-        return self._join(f, code, total, entry, half) if total.count == room else total
+        return self._join(f, total, factor) if total.count == room else total
 
-    def end_half(self, f: Function, code: PlaneCode, total: Sum, entry: Entry, half: int) -> Sum:
-        if total.parts and (code.sub == SUB16 or half == 1):
-            return self._join(f, code, total, entry, half)
-        return total
+    def end_scale(self, f: Function, code: PlaneCode, total: Sum, factor: Value | None) -> Sum:
+        return self._join(f, total, factor) if total.parts else total
 
     def _pairs(self, f: Function, weights: Value, lhs: Value) -> Value:
         return f.call("llvm.x86.avx2.pmadd.ub.sw", vector(16, I16), weights, lhs)
 
-    def _join(self, f: Function, code: PlaneCode, total: Sum, entry: Entry, half: int) -> Sum:
-        factor = entry(f"sub{half}") if code.sub == SUB16 else f.const(vector(16, I16), 1)
-        joined = self.pair_dot(f, total.parts[0], factor)
-        return Sum(joined if total.total is None else total.total + joined)
+    def _join(self, f: Function, total: Sum, factor: Value | None) -> Sum:
+        assert total.total is not None
+        (pairs,) = total.parts
+        joined = self.pair_dot(f, pairs, f.const(vector(16, I16), 1) if factor is None else factor)
+        return Sum(total.total + joined)

@@ -65,6 +65,10 @@ class Qai8dx:
         return 0 if not self.has_bias else 16 if self.padded else 4 * self.mr
 
     @property
+    def part_elements(self) -> int:
+        return BLOCK
+
+    @property
     def part_bytes(self) -> int:
         return 0
 

@@ -26,27 +26,32 @@ DOT = {
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
 }
 FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
+FACTOR = r"\t(mla|mul|vpmulld|vpmaddwd)\t"  # of integer sums under a byte scale
 VECTOR_SPILL = r"\t(?:vmov\w+\t(?=.*\(%rsp)|st[rp]\t(?=.*\[sp|z))(%[xyz]mm\d+|[qz]\d+), "
 COMPILED = [v for _, v in matmul_variants() if v.rung != SCALAR]
 VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine not in ("sme2", "amx")]
-TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx" and v.name.lhs == "qsi8d32"]
+TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx" and v.name.lhs != "qai8dx"]
 ROW_TILES = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "amx" and v.name.lhs == "qai8dx"]
 STREAMING = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine == "sme2"]
 
 
 def hot_loop(assembly: str, dot: str) -> str:
-    """The basic block with most dot products, up to where it branches back to itself."""
-    blocks = re.split(r"(?m)^(?=\.LBB)", assembly)
-    body = max(blocks, key=lambda block: len(re.findall(dot, block)))
-    back = re.search(rf"\t(?:b\.|cbn?z|tbn?z|j)\w*\t.*{re.escape(body.split(':')[0])}$", body, re.MULTILINE)
-    return body[: back.end()] if back else body
+    """The basic block with most dot products; of a block that branches back to itself, what comes before."""
+    blocks = [_until_back(block) for block in re.split(r"(?m)^(?=\.LBB)", assembly)]
+    return max(blocks, key=lambda block: len(re.findall(dot, block)))
+
+
+def _until_back(block: str) -> str:
+    back = re.search(rf"\t(?:b\.|cbn?z|tbn?z|j)\w*\t.*{re.escape(block.split(':')[0])}$", block, re.MULTILINE)
+    return block[: back.end()] if back else block
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_hot_loop(variant: MatmulVariant) -> None:
     """The rung's own dot product, a fused multiply-add per accumulator, no call, accumulators in registers.
 
-    Channels with one scale for all of K are summed in integers, and need no floats before the end.
+    Channels with one scale for all of K are summed in integers, and need no floats before the end. So are super-blocks,
+    whose GEMM loops over blocks: there byte scales are factors of integers.
 
     AVX2 and AVX-VNNI have 16 registers, where LLVM parks a few accumulators between two turns of the loop. A wide tile
     of groups parks all its float sums while a group is summed in integers.
@@ -57,7 +62,11 @@ def test_hot_loop(variant: MatmulVariant) -> None:
     num_dots = len(re.findall(dot, body))
     num_accumulators = variant.name.m_step * variant.name.n_step * 4 // vector_bytes(variant)
     assert num_dots >= num_accumulators * expected_dots(variant)
-    assert len(re.findall(FMA, body)) >= num_accumulators * (not name.rhs.endswith("cx"))
+    if loops_over_blocks(variant):
+        assert len(re.findall(FACTOR, body)) >= num_accumulators * num_factors(variant)
+        assert re.findall(FMA, body) == []
+    else:
+        assert len(re.findall(FMA, body)) >= num_accumulators * (not name.rhs.endswith("cx"))
     assert not re.search(r"\t(callq?|bl)\t", body)
     most = num_accumulators // {AVX2: 2, AVX_VNNI: 4}.get(variant.rung, num_accumulators + 1)
     if (
@@ -67,7 +76,22 @@ def test_hot_loop(variant: MatmulVariant) -> None:
         and name.engine == "avx512"
     ):
         most = num_accumulators
+    if name.lhs == "qsi8d256" and variant.is_gemv:  # once in 256 of K
+        most = num_accumulators
     assert len(spilled_accumulators(body)) <= most, body
+
+
+def loops_over_blocks(variant: MatmulVariant) -> bool:
+    """Of super-blocks."""
+    return variant.name.lhs == "qsi8d256" and variant.name.k_step == 32
+
+
+def num_factors(variant: MatmulVariant) -> int:
+    """Byte scales in a block: Q2_K's and Q3_K's weights are unpacked times theirs, for GEMMs with room for bytes."""
+    rhs = variant.name.rhs
+    if rhs.endswith("k32"):
+        return 1
+    return 0 if rhs != "qsi6k16" and not variant.is_gemv and variant.rung != AVX2 else 2
 
 
 def spilled_accumulators(body: str) -> list[str]:
@@ -124,7 +148,11 @@ def test_streaming_hot_loop(variant: MatmulVariant) -> None:
         assert len(re.findall(products, body)) == vectors * steps
     if not is_float:
         groups = vectors // 4 if variant.is_gemv else vectors * lanes // 4
-        assert len(re.findall(r"\tfmla\tza\.s\[w\d+, \d, vgx4\]", body)) == float_steps(variant) * groups
+        steps_of = (
+            {"fmla": 0, "add": num_factors(variant)} if loops_over_blocks(variant) else {"fmla": float_steps(variant)}
+        )
+        for instruction, count in steps_of.items():
+            assert len(re.findall(rf"\t{instruction}\tza\.s\[w\d+, \d, vgx4\]", body)) == count * groups
     if re.match("q[as]i4c", name.rhs):
         assert len(re.findall(r"\tluti4\t", body)) == vectors * steps // 2
     assert not re.search(r"\tbl\t", body)
@@ -147,12 +175,14 @@ def test_tile_hot_loop(variant: MatmulVariant) -> None:
     LLVM lets the loads of both share what is alike.
     """
     assembly = compile_apart(variant.emit(), variant.rung.arch, emit="assembly").decode()
-    body = hot_loop(assembly, FMA)
+    is_super = variant.name.lhs == "qsi8d256"
+    row = r"\tvpaddd\t.*%zmm" if is_super else FMA
+    body = hot_loop(assembly, row)
     halves, num_loops = 2 if variant.name.rhs == "qsi6k16" else 1, len(HEIGHTS)
     for instruction, before in (("tdpbssd", 2), ("tilestored", 1)):
         assert len(re.findall(rf"\t{instruction}\t", assembly)) == halves * (2 * num_loops + before)
     assert len(re.findall(r"\ttileloadd\t", assembly)) >= 2 * halves * (num_loops + 3)
-    assert len(re.findall(FMA, body)) >= 16
+    assert len(re.findall(row, body)) >= 16
     assert not re.search(r"\tcallq?\t", body)
     assert spilled_accumulators(body) == []
     assert assembly.index("\tldtilecfg\t") < assembly.index("\ttdpbssd\t") < assembly.index("\ttilerelease")

@@ -76,10 +76,11 @@ def test_names_are_unique() -> None:
 @pytest.mark.parametrize(("family", "variant"), HERE)
 def test_lhs_pack_is_its_numpy_twin(family: Family, variant: MatmulVariant, library: KernelLibrary) -> None:
     m = 1 if variant.is_gemv else 13
-    x = rows(1, m, 96)
-    x[0, :32] = 0
-    x[0, 32:64] = 1e-38
-    x[m - 1, 64:] *= 1e30
+    part = variant.lhs.part_elements
+    x = rows(1, m, 3 * part)
+    x[0, :part] = 0
+    x[0, part : 2 * part] = 1e-38
+    x[m - 1, 2 * part :] *= 1e30
     packed = pack_lhs(library, variant.lhs_pack, x)
     twin = variant.lhs.pack(x)
     np.testing.assert_array_equal(packed.reshape(twin.shape), twin)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kernels.families.planes.code import CODES, PlaneCode
-from kernels.families.planes.families import FAMILIES
+from kernels.families.planes.code import BLOCK_CODES, SUPER_CODES, PlaneCode
+from kernels.families.planes.families import FAMILIES as BLOCKS
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
+from kernels.families.supers.families import FAMILIES as SUPERS
 from kernels.families.variant import Family
 from kernels.ladder import LADDER, Rung
 from kernels.quant.fields import BLOCK
@@ -16,6 +17,7 @@ from kernels.registry import family_for
 from kernels.select import choose_matmul
 from tests.kernels.test_ladder import ICELAKE, N1, SAPPHIRE_RAPIDS, ZEN3
 
+CODES = (*BLOCK_CODES, *SUPER_CODES)
 LAYOUTS = [(8, 4), (16, 4), (4, 4), (4, 8)]
 
 
@@ -54,13 +56,13 @@ def test_every_code_is_found_again(code: PlaneCode, nr: int, kr: int) -> None:
 
 @pytest.mark.parametrize("rung", LADDER, ids=lambda rung: rung.name)
 def test_a_rung_packs_the_lhs_once_for_mixed_files(rung: Rung) -> None:
-    """Q4_K_M holds Q4_K, Q6_K and Q5_0 or Q8_0: all of a rung's integer families read one LHS."""
-    families = [*FAMILIES, *(family_for(source) for source in ("Q4_0", "Q4_1", "Q8_0"))]
-    layouts = {(v.is_gemv, v.lhs) for family in families for v in family.variants if v.rung == rung}
-    assert len(layouts) <= 2
+    """Q4_K_M holds Q4_K and Q6_K, or Q5_0 and Q8_0 where rows are no super-blocks: one LHS each."""
+    for families in (SUPERS, [*BLOCKS, *(family_for(source) for source in ("Q4_0", "Q4_1", "Q8_0"))]):
+        layouts = {(v.is_gemv, v.lhs) for family in families for v in family.variants if v.rung == rung}
+        assert len(layouts) <= 2
 
 
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("family", [*BLOCKS, *SUPERS], ids=lambda family: family.name)
 def test_the_best_rung_is_written_for(family: Family) -> None:
     for cpu, rung in ((ZEN3, "avx2"), (ICELAKE, "avx512_vnni"), (SAPPHIRE_RAPIDS, "amx_int8"), (N1, "neon_dotprod")):
         assert choose_matmul(family, cpu).rung.name == rung

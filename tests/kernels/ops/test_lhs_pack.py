@@ -117,7 +117,7 @@ def random_rows(num_rows: int, num_columns: int, seed: int = 0) -> Floats:
 @EVERY_CHOICE
 def test_plain_rows(library: KernelLibrary, choice: MatmulChoice) -> None:
     """Byte for byte as the layout packs them; rows may be the first columns of wider ones."""
-    k = 96
+    k = 3 * choice.gemm.lhs.part_elements
     x = random_rows(MAX_ROWS, k + 32)
     with PackStep(library, choice, x, k, "plain") as step:
         for num_rows in ROW_COUNTS:
@@ -128,7 +128,7 @@ def test_plain_rows(library: KernelLibrary, choice: MatmulChoice) -> None:
 @pytest.mark.parametrize("kind", ["rms_norm", "swiglu"])
 def test_made_rows_are_packed_as_they_are(library: KernelLibrary, choice: MatmulChoice, kind: str) -> None:
     """The bytes that the layout makes of the rows that the float layout shows."""
-    k = 64
+    k = 2 * choice.gemm.lhs.part_elements
     x = random_rows(MAX_ROWS, 2 * k if kind == "swiglu" else k)
     options = {} if kind == "swiglu" else {"weight": random_rows(1, k, 1)[0], "eps": 1e-5}
     with PackStep(library, FLOATS, x, k, kind, **options) as shown:

@@ -5,8 +5,9 @@ What is left between them is the order and the rounding of float additions.
 
 import numpy as np
 
-from kernels.families.block32.lhs import quantise
+from kernels.families.block32.lhs import quantise as quantise_blocks
 from kernels.families.rowwise.lhs import quantise as quantise_rows
+from kernels.families.supers.lhs import quantise as quantise_supers
 from kernels.quant.channel import CHANNEL_FORMATS
 from tests.oracle import F32, Oracle
 
@@ -23,6 +24,7 @@ class RoundingOracle(Oracle):
             d, zero, codes = quantise_rows(np.ascontiguousarray(x, np.float32))
             x = d[:, None] * (codes.astype(np.int32) - zero[:, None]).astype(np.float32)
         elif self.types[f"{name}.weight"] in QUANTISED:
+            quantise = quantise_supers if self.types[f"{name}.weight"] in SUPER_BLOCKS else quantise_blocks
             d, q = quantise(np.ascontiguousarray(x, np.float32))
             x = (d[..., None] * q.astype(np.float32)).reshape(x.shape)
         wide = x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)

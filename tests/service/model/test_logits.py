@@ -54,6 +54,7 @@ MIXED: Mapping[str, Mapping[str, Any]] = {
         "embedding_type": "Q6_K",
         "types": {"attn_v": "Q6_K", "ffn_down": "Q6_K", "attn_k": "Q5_0", "ffn_up": "Q8_0"},
     },
+    "quantised and floats": {"weight_type": "Q4_0", "types": {"attn_k": "F16", "ffn_gate": "F32"}},
     "floats side by side": {"weight_type": "F16", "types": {"attn_v": "F32", "ffn_gate": "BF16"}},
 }
 RUNGS = [rung.name for rung in rungs_for(detect_cpu(), None)]
