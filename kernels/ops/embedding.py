@@ -48,7 +48,8 @@ EMBEDDING: Final[Record] = op_record(
         ("weights", "i8"),  # num_rows rows of row_bytes, in the source's format
         ("row_bytes", "i8"),
         ("num_rows", "i8"),
-        ("out", "i8"),  # f32[T, dim]
+        ("out", "i8"),  # f32[T, dim], rows out_stride bytes apart
+        ("out_stride", "i8"),
         ("dim", "i8"),
         ("scale", "f4"),
     ]
@@ -74,7 +75,7 @@ def _embed(op_address: int, thread_address: int, dequantise: Any) -> int:
         if first >= step.num_tokens:
             break
         for row in range(first, min(first + size, step.num_tokens)):
-            token, out = np.int64(load(step.token_ids + 4 * row, np.int32)), op.out + 4 * op.dim * row
+            token, out = np.int64(load(step.token_ids + 4 * row, np.int32)), op.out + op.out_stride * row
             if token < 0 or token >= op.num_rows:
                 # Callers check; a wild read would be worse than a zero row.
                 for i in range(op.dim):
@@ -223,6 +224,7 @@ class EmbeddingOp:
             "row_bytes": row_bytes,
             "num_rows": self.num_rows,
             "out": self.out,
+            "out_stride": self.out.row_bytes,
             "dim": dim,
             "scale": self.scale,
         }

@@ -31,14 +31,15 @@ def weights_of(form: str, dim: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("form", sorted(EMBEDDINGS))
-@pytest.mark.parametrize("dim", [32, 96, 576])
+@pytest.mark.parametrize("dim", [32, 96, 512, 576])
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_rows_are_the_dequantised_ones(form: str, dim: int, num_threads: int) -> None:
     dim = 8 * dim if form in SUPER_FORMATS else 4 * dim if form in CHANNEL_FORMATS else dim
     raw, rows = weights_of(form, dim)
     token_ids = np.random.default_rng(1).integers(0, NUM_ROWS, 37).astype(np.int32)
     builder = ProgramBuilder()
-    out = builder.buffer("out", np.float32, (40, dim))
+    out = builder.buffer("out", np.float32, (40, dim), is_spread=True)
+    assert (out.row_bytes > 4 * dim) == (dim % 512 == 0), "rows of 2 KiB have a gap"
     EmbeddingOp("embedding", form, raw.ctypes.data, NUM_ROWS, out).add(builder)
     program = builder.build()
     program.view(out)[:] = -7

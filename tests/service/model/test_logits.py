@@ -38,6 +38,7 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
     "half rotated": {"head_dim": 32, "rope_dim": 16},
     "one layer": {"num_layers": 1, "embedding": 32, "ffn": 32, "heads": 2, "kv_heads": 1},
     "wide": {"embedding": 160, "ffn": 416, "heads": 5, "kv_heads": 5, "head_dim": 32},
+    "rows of 2 KiB": {"embedding": 512, "ffn": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "num_layers": 1},
     "slow rotation": {"rope_freq_base": 100_000.0, "rms_epsilon": 1e-3},
 }
 MIXED: Mapping[str, Mapping[str, Any]] = {
