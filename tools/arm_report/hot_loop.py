@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-DOT = r"\t(smmla|sdot|smopa|smlal2?|smull2?)\t"
+DOT = r"\t(?:smmla|sdot|smopa|smull2?|smlal2?)\t(?!v\d+\.4s, v\d+\.[48]h)"  # of bytes, not of sums and minima
 FLOAT_DOT = r"\t(fmopa|fmla|fmad)\t"
 
 

@@ -11,7 +11,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from kernels.jit.folder import cache_folder
-from tools.arm_report.hot_loop import HotLoop
+from tools.arm_report.hot_loop import DOT, FLOAT_DOT, HotLoop
 from tools.arm_report.mca import COMMAND, Model
 
 
@@ -26,7 +26,8 @@ class Figures:
 
 def place(ir: str, shape: tuple[int, int, int], cores: tuple[str, ...]) -> Path:
     """The file of these figures: named by the code, the compiler, the call and the modelled cores."""
-    key = "\n".join([ir, llvmlite.__version__, str(llvm.llvm_version_info), COMMAND, repr(shape), *cores])
+    tools = [llvmlite.__version__, str(llvm.llvm_version_info), COMMAND, DOT, FLOAT_DOT]
+    key = "\n".join([ir, *tools, repr(shape), *cores])
     return cache_folder() / "arm-report" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 

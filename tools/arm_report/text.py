@@ -56,6 +56,10 @@ FINDINGS = """
 - Planes multiply from scratch: their loops hold products only, and the whole call tells what unpacking adds. Their
   GEMVs unpack in the loop; bits of several planes cost two to three operations an operand. On SME2 only the nibbles
   of Q4_0, Q4_1, Q4CX and 8DA4W lie in the order that a look-up (luti4) takes; planes keep one order on all rungs.
+- The K-quants' GEMM loops hold products of bytes and, a block, multiply-adds of integers with its byte scales; minima
+  and floats come once in 256 of K and show in the whole call alone. On SME2 those are a row at a time: a call takes
+  more instructions than with floats a block (Q4_K of 512 bits 86 MAC an instruction for 123), while its loop takes
+  fewer (207); which is faster no machine of ours can tell.
 - bfmopa and bfdot are not used for BF16: they round pairs of products once, which would give BF16 bits of its own on
   each rung, and want the LHS rounded to bf16.
 - Vectors stored in hot loops are unpacked operands and scales that wait for their turn, on SME2 those of the second
