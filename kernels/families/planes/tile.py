@@ -119,6 +119,9 @@ class Emission:
         offset = lhs.group_offset(group)
         return [v for p, count in units for v in self.verbs.operands(f, p, offset, count)]
 
+    def num_units(self, panels: Sequence[Value], rows: int) -> int:
+        return sum(count for _, count in self._units(panels, rows))
+
     def _units(self, panels: Sequence[Value], rows: int) -> list[tuple[Value, int]]:
         """Each panel's address and how many units of the tile it holds."""
         lhs, per = self.lhs, self.verbs.rows
@@ -136,7 +139,7 @@ class BlockEmission(Emission):
         """What a sum starts from, for each unit of rows."""
         if self.verbs.owed(self.code):
             return [self.verbs.owed_of_bias(self.f, self.code, v) for v in self.scalars(panels, rows, BIAS, I32)]
-        return [None] * sum(count for _, count in self._units(panels, rows))
+        return [None] * self.num_units(panels, rows)
 
     def accumulate(self, acc: Variable, total: Value, entry: Entry, d: Value, dsum: Value | None) -> None:
         """The float steps of one vector of columns and one unit of rows."""

@@ -29,7 +29,7 @@ def _variants(code: PlaneCode, use: PlaneRung) -> tuple[MatmulVariant, ...]:
     lhs, row, rhs = _rows(use.lhs), _rows(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
     rows, panels = use.gemm
     name = super_name(lhs, rhs, rows, panels, use.engine, use.tech)
-    gemm = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes)
+    gemm = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.prefetch)
     verbs, tech = use.gemv or (use.verbs, use.tech)
     name = super_name(row, rhs, 1, use.gemv_panels, use.engine, tech)
     gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)

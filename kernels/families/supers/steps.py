@@ -1,8 +1,10 @@
-"""What GEMM and GEMV of super-blocks share: where their sums start, and the float steps in the end.
+"""What GEMM and GEMV of super-blocks share: where their sums start, a block's products, and the float steps in the end.
 
-sum  = owed + sum over blocks of sub-scale x products        i32: exact, whatever the order
-mins = sum over the sums fields of minima x sums             i32
-acc  = fma(d_lhs, fma(f32(mins), dmin, f32(sum) x d), acc)
+    sum  = owed + sum over blocks of sub-scale x products        i32
+    mins = sum over the sums fields of minima x sums             i32
+    acc  = fma(d_lhs, fma(f32(mins), dmin, f32(sum) x d), acc)
+
+Integers are exact, whatever the order.
 """
 
 from __future__ import annotations
@@ -33,11 +35,10 @@ class SuperEmission(Emission):
     def starts(self, lhs: Sequence[Value], rows: int, columns: Sequence[Entry]) -> list[list[Sum]]:
         """By [unit of rows][vector of columns]."""
         f, verbs, code = self.f, self.verbs, self.code
-        num_units = len(self._units_of(lhs, rows))
         fields = owed_fields(verbs, code)
         sums = self.sums(lhs, rows, fields)
         made = []
-        for u in range(num_units):
+        for u in range(self.num_units(lhs, rows)):
             of_unit = [by_field[u] for by_field in sums]
             made.append([verbs.start(f, code, self._owed(entry, fields, of_unit)) for entry in columns])
         return made
@@ -46,15 +47,12 @@ class SuperEmission(Emission):
         if not fields:
             return None
         if self.code.sub:
-            return self.verbs.pair_dots(
-                self.f, None, [(entry(f"owed{i}"), s) for i, s in zip(fields, sums, strict=True)]
-            )
-        lanes = 2 * self.verbs.lanes
-        zero = self.f.cast("bitcast", self.f.const(vector(lanes, I16), -self.code.zero), vector(lanes // 2, I32))
-        return self.verbs.pair_dots(self.f, None, [(zero, s) for s in sums])
-
-    def _units_of(self, lhs: Sequence[Value], rows: int) -> list[int]:
-        return [unit for _, count in self._units(lhs, rows) for unit in range(count)]
+            pairs = [(entry(f"owed{i}"), s) for i, s in zip(fields, sums, strict=True)]
+        else:
+            lanes = 2 * self.verbs.lanes
+            zero = self.f.cast("bitcast", self.f.const(vector(lanes, I16), -self.code.zero), vector(lanes // 2, I32))
+            pairs = [(zero, s) for s in sums]
+        return self.verbs.pair_dots(self.f, None, pairs)
 
     def add_block(
         self,
