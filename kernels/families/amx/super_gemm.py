@@ -1,8 +1,10 @@
 """The GEMM of tile registers for super-blocks: sums stay integers for 256 of K, accumulators rest in dst.
 
-for each panel, for each stretch of K: scratch = records of its blocks, and what each super-block's share
-  for each 16 rows, for each super-block: i32 sums in 16 vector registers over 8 turns of the pipeline
-    dst = their float steps on what rests there
+    for each panel, for each stretch of K: scratch = records of its blocks, and what those of a super-block share
+      for each 16 rows, for each super-block: i32 sums in 16 vector registers over 8 turns of the pipeline
+        dst = their float steps on what rests there
+
+Rows that are not there have a place of their own.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """f32 <- qsi8d256p x the K-quants: super-blocks of 256 with byte scales, packed as kernels.families.planes.
 
 The LHS has one scale per 256, as llama.cpp's Q8_K, so that sums stay integers over a whole super-block and floats come
-once in 256. With a scale per 32 each block took a conversion, two products and an fma of its
-own: on AVX512-VNNI a GEMM of Q4_K takes 0.88 of that time now, of Q3_K 0.83, on NEON's smmla there were as many float
-steps as products. Activations are rounded a little more coarsely; llama.cpp rounds them to the same bytes.
+once in 256. With a scale per 32 each block took a conversion, two products and an fma of its own: on AVX512-VNNI a
+GEMM of Q4_K takes 0.88 of that time now, of Q3_K 0.83; on NEON's smmla there were as many float steps as products.
+Activations are rounded a little more coarsely, to the bytes of llama.cpp's.
 
 The formula, per 256 elements of K in ascending order:
 

@@ -1,8 +1,10 @@
 """The GEMM of super-blocks: each is unpacked once, in L1, for all rows of the portion.
 
-for each group of panels, for each super-block of 256:
-  scratch = operands and sub-scales of 8 blocks, scales, minima and what is owed
-  for each tile of rows: integer sums in registers over 8 blocks, then dst = their float steps on what rests there
+    for each group of panels, for each super-block of 256:
+      scratch = operands and sub-scales of 8 blocks, scales, minima and what is owed
+      for each tile of rows: integer sums in registers over 8 blocks, then dst = their float steps on what rests there
+
+Results are clamped where K ends.
 """
 
 from __future__ import annotations
