@@ -6,7 +6,7 @@ from functools import partial
 
 from kernels.families.amx.variants import super_tile_variant
 from kernels.families.block32.lhs import Qsi8d32
-from kernels.families.planes.code import SUPER_CODES, PlaneCode
+from kernels.families.planes.code import SUB16, SUPER_CODES, PlaneCode
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.rungs import RUNGS, PlaneRung
 from kernels.families.planes.sme2 import AT_ONCE, PANELS
@@ -27,7 +27,8 @@ FASTER_WITHOUT_TILES = ("Q6_K",)
 
 def _variants(code: PlaneCode, use: PlaneRung) -> tuple[MatmulVariant, ...]:
     lhs, row, rhs = _rows(use.lhs), _rows(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
-    rows, panels = use.gemm
+    has_factors16 = use.verbs.gemm_code(code).sub == SUB16
+    rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
     name = super_name(lhs, rhs, rows, panels, use.engine, use.tech)
     gemm = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.prefetch)
     verbs, tech = use.gemv or (use.verbs, use.tech)
