@@ -7,9 +7,7 @@ are loaded a turn before.
 
 Beside tile instructions float products and conversions were measured at one a cycle, additions at two: so sums are not
 converted. They start at the bits of 1.5 x 2^23, whose ulp is 1, and a subtraction leaves them as f32, exactly, zero
-included (|sum| < 2^22). Halves start at zero and are converted: at times when the same core was slow, which cannot be
-told from inside a virtual machine, Q6_K ran at 1.35 times the speed so, and at 0.97 otherwise. Sums of super-blocks
-stay integers.
+included (|sum| < 2^22). Sums of super-blocks stay integers, and start at zero.
 """
 
 from __future__ import annotations
@@ -93,7 +91,6 @@ class Pipeline:
     def __init__(self, f: Function, records: Records) -> None:
         self.f, self.records = f, records
         self._is_whole = records.halves == 1
-        self._has_start = self._is_whole and not records.is_integer
         self._sums_bytes = TILE_BYTES * records.halves
         self._sums = f.stack(2 * self._sums_bytes)
         self._start = f.stack(ROW_BYTES)
@@ -139,7 +136,7 @@ class Pipeline:
 
     def _load(self, parity: int, half: int, block: Value, record: Value) -> None:
         f, row_bytes, total = self.f, BLOCK // self.records.halves, self._totals(parity)[half]
-        if self._has_start:
+        if not self.records.is_integer:
             load_tile(f, total, self._start, 0)
         else:
             clear(f, total)
@@ -158,12 +155,10 @@ class Pipeline:
         f, start = self.f, self.f.const(FLOATS, START)
         for r, variable in enumerate(acc):
             at = [half * TILE_BYTES + r * ROW_BYTES for half in range(self.records.halves)]
-            if self._has_start:
-                of_row = [f.load(FLOATS, sums, offset, align=64) - start for offset in at]
-            else:
+            if self.records.is_integer:
                 of_row = [f.load(INTS, sums, offset, align=64) for offset in at]
-                if not self.records.is_integer:
-                    of_row = [f.cast("sitofp", value, FLOATS) for value in of_row]
+            else:
+                of_row = [f.load(FLOATS, sums, offset, align=64) - start for offset in at]
             variable.set(self.records.scaled(f, of_row, RowScalars(f, block, r), record, variable.get()))
 
     def _totals(self, parity: int) -> list[int]:

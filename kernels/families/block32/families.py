@@ -106,8 +106,8 @@ _LANE_RUNGS = (
 
 
 def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
-    gemm_lhs = Qsi8d32(use.mr, 4, use.paired_bias)
-    gemv_lhs = Qsi8d32(1, 4, use.paired_bias)
+    gemm_lhs = Qsi8d32(use.mr, 4, paired_bias=use.paired_bias)
+    gemv_lhs = Qsi8d32(1, 4, paired_bias=use.paired_bias)
     rhs = Rhs32(
         code,
         use.isa.lanes,

@@ -4,19 +4,21 @@
     | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | sums: mr x 2 i16 | 32/kr groups x mr rows x kr int8 |
 
 `bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's
-minimum; `sums` are those over the first and the last 16 elements, for weights with scales per 16. With `repeat` 2
-each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: the sums over the elements whose
-k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
+minimum; `sums` are those over the first and the last 16 elements, which nothing reads since weights with scales per 16
+have qsi8d256. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: sums
+over the elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.families.block32 import lhs_tile
+from kernels.families.block32.integer_panel import IntegerPanel
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
@@ -26,26 +28,16 @@ NUM_SCALARS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Qsi8d32:
+class Qsi8d32(IntegerPanel):
     """One packed layout of the LHS."""
 
-    mr: int
-    kr: int
     paired_bias: bool = False
-    repeat: int = 1
+    scheme: ClassVar[str] = "qsi8d32"
 
     @property
     def layout_id(self) -> str:
-        return f"qsi8d32p{self.mr}x{self.kr}" + ("s" if self.paired_bias else "") + ("r" if self.repeat > 1 else "")
-
-    @property
-    def pack_name(self) -> str:
-        return f"lhs_quant_pack_{self.layout_id}_f32"
-
-    @property
-    def scalars_bytes(self) -> int:
-        """Bytes of one of the four scalar fields."""
-        return 4 * self.mr * self.repeat
+        suffix = ("s" if self.paired_bias else "") + ("r" if self.repeat > 1 else "")
+        return f"{self.scheme}p{self.mr}x{self.kr}{suffix}"
 
     @property
     def quants_offset(self) -> int:
@@ -62,15 +54,6 @@ class Qsi8d32:
     @property
     def part_bytes(self) -> int:
         return self.block_bytes
-
-    def group_offset(self, group: int) -> int:
-        """Where the kr-wide group of the panel's rows begins in a block."""
-        return self.quants_offset + group * self.mr * self.kr
-
-    def word_offset(self, row: int, word: int) -> int:
-        """Where a row's elements 4 x word to 4 x word + 3 begin in a block, for kr >= 4."""
-        group, rest = divmod(4 * word, self.kr)
-        return self.group_offset(group) + row * self.kr + rest
 
     def panel_bytes(self, k: int) -> int:
         return k // BLOCK * self.block_bytes

@@ -60,7 +60,7 @@ def _streaming_variants(code: PlaneCode) -> list[MatmulVariant]:
 
 def _rows(lhs: Qsi8d32) -> Qsi8d256:
     """The layout of a rung's blocks with scales of super-blocks."""
-    return Qsi8d256(lhs.mr, lhs.kr, lhs.repeat)
+    return Qsi8d256(lhs.mr, lhs.kr, repeat=lhs.repeat)
 
 
 def _family(code: PlaneCode) -> Family:

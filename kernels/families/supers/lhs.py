@@ -11,11 +11,13 @@ and zero points are multiplied with. With `repeat` 2 each scalar stands twice (f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from kernels.families.block32 import lhs_tile
+from kernels.families.block32.integer_panel import IntegerPanel
 from kernels.families.block32.lhs import TINY, maximum_lane, two_i16
 from kernels.jit.ir import F32, I8, I16, I32, I64, PTR, Function, Value, vector
 from kernels.jit.vector_math import maximum
@@ -28,25 +30,10 @@ NUM_SCALARS = SUMS16 + SUB_BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
-class Qsi8d256:
+class Qsi8d256(IntegerPanel):
     """One packed layout of the LHS."""
 
-    mr: int
-    kr: int
-    repeat: int = 1
-
-    @property
-    def layout_id(self) -> str:
-        return f"qsi8d256p{self.mr}x{self.kr}" + ("r" if self.repeat > 1 else "")
-
-    @property
-    def pack_name(self) -> str:
-        return f"lhs_quant_pack_{self.layout_id}_f32"
-
-    @property
-    def scalars_bytes(self) -> int:
-        """Bytes of one scalar field."""
-        return 4 * self.mr * self.repeat
+    scheme: ClassVar[str] = "qsi8d256"
 
     @property
     def header_bytes(self) -> int:
@@ -67,15 +54,6 @@ class Qsi8d256:
     @property
     def part_bytes(self) -> int:
         return self.super_bytes
-
-    def group_offset(self, group: int) -> int:
-        """Where the kr-wide group of the panel's rows begins in a block."""
-        return group * self.mr * self.kr
-
-    def word_offset(self, row: int, word: int) -> int:
-        """Where a row's elements 4 x word to 4 x word + 3 begin in a block, for kr >= 4."""
-        group, rest = divmod(4 * word, self.kr)
-        return self.group_offset(group) + row * self.kr + rest
 
     def panel_bytes(self, k: int) -> int:
         return k // SUPER_BLOCK * self.super_bytes
