@@ -16,6 +16,11 @@ def vector(lanes: int, element: str) -> str:
     return f"<{lanes} x {element}>"
 
 
+def num_lanes(type_: str) -> int:
+    """Of a vector; of a scalable one, for each 128 bits."""
+    return int(type_[1:].removeprefix("vscale x ").split(" ", 1)[0])
+
+
 def mangled(type_: str) -> str:
     """A type as intrinsics' names spell it: `<8 x float>` is `v8f32`."""
     element = {F32: "f32", F16: "f16"}

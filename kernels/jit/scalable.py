@@ -6,7 +6,7 @@ A kernel here is written for one vector length, told to LLVM by `vscale_range`, 
 from __future__ import annotations
 
 from kernels.jit.ir import F16, F32, I1, I8, I16, I32, I64, VOID, Function, Value, vector
-from kernels.jit.ir_types import mangled
+from kernels.jit.ir_types import mangled, num_lanes
 
 SEGMENT_BITS = 128
 ELEMENT_BITS = {I8: 8, I16: 16, F16: 16, I32: 32, F32: 32}
@@ -22,10 +22,6 @@ def vscale_range(vector_bits: int) -> str:
     return f"vscale_range({vector_bits // SEGMENT_BITS},{vector_bits // SEGMENT_BITS})"
 
 
-def lanes_of(type_: str) -> int:
-    return int(type_.removeprefix("<vscale x ").split(" ")[0])
-
-
 def all_true(f: Function, lanes: int) -> Value:
     return f.const(scalable(lanes, I1), 1)
 
@@ -33,7 +29,7 @@ def all_true(f: Function, lanes: int) -> Value:
 def load_repeated(f: Function, type_: str, pointer: Value, offset: int = 0) -> Value:
     """16 bytes in every 128-bit segment."""
     name = f"llvm.aarch64.sve.ld1rq.{mangled(type_)}"
-    return f.call(name, type_, all_true(f, lanes_of(type_)), f.offset(pointer, offset))
+    return f.call(name, type_, all_true(f, num_lanes(type_)), f.offset(pointer, offset))
 
 
 def first_lanes(f: Function, count: Value, lanes: int = 4) -> Value:

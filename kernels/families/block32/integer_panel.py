@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+ALIGNMENT = 16  # of the elements: a vector that lies in two cache lines takes two to be stored
+
 
 @dataclass(frozen=True, slots=True)
 class IntegerPanel:
@@ -14,6 +16,7 @@ class IntegerPanel:
     kr: int
     repeat: int = field(default=1, kw_only=True)
     scheme: ClassVar[str]
+    num_scalars: ClassVar[int]
 
     @property
     def layout_id(self) -> str:
@@ -27,6 +30,11 @@ class IntegerPanel:
     def scalars_bytes(self) -> int:
         """Of one scalar field."""
         return 4 * self.mr * self.repeat
+
+    @property
+    def header_bytes(self) -> int:
+        """Of all scalar fields, up to the elements."""
+        return -(-self.num_scalars * self.scalars_bytes // ALIGNMENT) * ALIGNMENT
 
     @property
     def quants_offset(self) -> int:

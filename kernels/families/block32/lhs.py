@@ -1,12 +1,11 @@
 """qsi8d32p: activations as int8 with one f32 scale per row and 32 elements of K. Layout, NumPy twin, emitter.
 
     panel of mr rows, per block of 32:
-    | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | sums: mr x 2 i16 | 32/kr groups x mr rows x kr int8 |
+    | d: mr f32 | bias: mr x 4 B | dsum: mr f32 | to 16 bytes | 32/kr groups x mr rows x kr int8 |
 
 `bias` is -8 x sum(q), what unsigned nibbles (q + 8) add too much; `dsum` is d x sum(q), the factor of a block's
-minimum; `sums` are those over the first and the last 16 elements, which nothing reads since weights with scales per 16
-have qsi8d256. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: sums
-over the elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
+minimum. With `repeat` 2 each scalar stands twice (for 2x2 tiles); with `paired_bias` the bias is two i16: sums over the
+elements whose k % 4 is 0, 1 and over those where it is 2, 3 (for instructions that add int16 pairs last).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from kernels.families.block32 import lhs_tile
+from kernels.families.block32 import lhs_quad, lhs_tile
 from kernels.families.block32.integer_panel import IntegerPanel
+from kernels.families.block32.lhs_lanes import minus_eight, two_i16
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
 
 TINY = 2.0**-100  # a block that stays below is packed as zeros: 127 / amax would overflow
-NUM_SCALARS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +32,7 @@ class Qsi8d32(IntegerPanel):
 
     paired_bias: bool = False
     scheme: ClassVar[str] = "qsi8d32"
+    num_scalars: ClassVar[int] = 3
 
     @property
     def layout_id(self) -> str:
@@ -41,7 +41,7 @@ class Qsi8d32(IntegerPanel):
 
     @property
     def quants_offset(self) -> int:
-        return NUM_SCALARS * self.scalars_bytes
+        return self.header_bytes
 
     @property
     def block_bytes(self) -> int:
@@ -77,12 +77,12 @@ class Qsi8d32(IntegerPanel):
             bias = np.ascontiguousarray((-8 * pairs).astype(np.int16)).view(np.int32)[..., 0]
         else:
             bias = -8 * total
-        sums = q.reshape(*q.shape[:2], 2, BLOCK // 2).sum(-1, dtype=np.int16).view(np.float32)[..., 0]
-        scalars = [d, bias.view(np.float32), d * total.astype(np.float32), sums]
+        scalars = [d, bias.view(np.float32), d * total.astype(np.float32)]
         fields = [np.repeat(self._by_panel(s), self.repeat, axis=-1).view(np.uint8) for s in scalars]
         groups = q.reshape(num_panels, self.mr, -1, BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
         quants = np.ascontiguousarray(groups).view(np.uint8).reshape(num_panels, -1, BLOCK * self.mr)
-        return np.ascontiguousarray(np.concatenate([*fields, quants], axis=-1))
+        padding = np.zeros((*quants.shape[:2], self.header_bytes - sum(field.shape[-1] for field in fields)), np.uint8)
+        return np.ascontiguousarray(np.concatenate([*fields, padding, quants], axis=-1))
 
     def _by_panel(self, scalars: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """f32[M, K/32] -> f32[M / mr, K/32, mr]"""
@@ -122,9 +122,12 @@ def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
         # With mr = 1 consecutive rows are consecutive panels; otherwise a row is a lane of the only panel.
         panel = f.offset(f["dst"], row * (num_blocks * layout.block_bytes)) if layout.mr == 1 else f["dst"]
         lane = f.const(I64, 0) if layout.mr == 1 else row
-        with f.loop(0, num_blocks) as index:
-            block = f.offset(panel, index * layout.block_bytes)
-            _emit_block(f, layout, f.offset(source, index << 7), block, lane)
+        if layout.mr == 1 and rung.arch == "x86_64":
+            lhs_quad.emit_row(f, layout, source, num_blocks, panel, TINY)
+        else:
+            with f.loop(0, num_blocks) as index:
+                block = f.offset(panel, index * layout.block_bytes)
+                _emit_block(f, layout, f.offset(source, index << 7), block, lane)
     f.ret()
     return f.text()
 
@@ -141,9 +144,9 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
     rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
     q = f.cast("fptosi", rounded, vector(BLOCK, I32))
     bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
-    bias, total, sums = _sums(f, layout, q)
+    bias, total = _sums(f, layout, q)
     dsum = d * f.cast("sitofp", total, F32)
-    for field, scalar in enumerate((d, bias, dsum, sums)):
+    for field, scalar in enumerate((d, bias, dsum)):
         for copy in range(layout.repeat):
             at = lane * (4 * layout.repeat)
             f.store(scalar, f.offset(block, field * layout.scalars_bytes + 4 * copy), at, align=4)
@@ -166,25 +169,17 @@ def maximum_lane(f: Function, values: Value) -> Value:
     return f.extract(values, 0)
 
 
-def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value, Value]:
-    """The bias field's four bytes, sum(q) and the sums field's four bytes, all i32."""
-    first, last = (_octet(f, q, start) for start in (0, BLOCK // 2))
-    parts = [f.call("llvm.vector.reduce.add.v8i32", I32, octet) for octet in (first, last)]
-    total = parts[0] + parts[1]
+def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value]:
+    """The bias field's four bytes and sum(q), both i32."""
+    octet = _octet(f, q, 0) + _octet(f, q, BLOCK // 2)
     if not layout.paired_bias:
-        return _minus_eight(f, total), total, two_i16(*parts)
-    low = f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(first + last, (0, 1, 4, 5)))
-    return two_i16(_minus_eight(f, low), _minus_eight(f, total - low)), total, two_i16(*parts)
+        total = f.call("llvm.vector.reduce.add.v8i32", I32, octet)
+        return minus_eight(f, total), total
+    low, high = (
+        f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(octet, lanes)) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))
+    )
+    return two_i16(minus_eight(f, low), minus_eight(f, high)), low + high
 
 
 def _octet(f: Function, q: Value, start: int) -> Value:
     return f.shuffle(q, range(start, start + 8)) + f.shuffle(q, range(start + 8, start + 16))
-
-
-def _minus_eight(f: Function, total: Value) -> Value:
-    return f.const(I32, 0) - (total << 3)
-
-
-def two_i16(low: Value, high: Value) -> Value:
-    """i32 lanes that hold both."""
-    return (low & 0xFFFF) | (high << 16)

@@ -9,8 +9,9 @@ other rows: shuffles and stores take most of the time. Here 16 rows are folded t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from kernels.families.block32.lhs_lanes import fold, minus_eight, neighbours, plus, quantised
 from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
 from kernels.jit.vector_math import maximum
 from kernels.quant.blocks import BLOCK
@@ -19,7 +20,6 @@ ROWS = 16
 FLOATS, INTS, BYTES = vector(ROWS, F32), vector(ROWS, I32), vector(64, I8)
 PAIR_ORDER = [4 * lane + part for part in range(4) for lane in range(4)]
 """Of 4-byte words, after two packs within 128-bit lanes: row 0's first and last 16 bytes, then row 1's."""
-EVEN, ODD = range(0, 2 * ROWS, 2), range(1, 2 * ROWS, 2)
 
 
 def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value, least: float) -> None:
@@ -28,9 +28,9 @@ def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block:
     live, most, zero = f.compare("oge", amax, f.const(FLOATS, least)), f.const(FLOATS, 127), f.zero(FLOATS)
     d = f.select(live, f.divide(amax, most), zero)
     inverse = f.select(live, f.divide(most, amax), zero)
-    first, last = store_quants(f, sources, offset, inverse, f.offset(block, 4 * 64))
+    first, last = store_quants(f, sources, offset, inverse, f.offset(block, 3 * 64))
     total = first + last
-    fields = (d, f.zero(INTS) - (total << 3), d * f.cast("sitofp", total, FLOATS), (first & 0xFFFF) | (last << 16))
+    fields = d, minus_eight(f, total), d * f.cast("sitofp", total, FLOATS)
     for index, field in enumerate(fields):
         f.store(field, block, 64 * index, align=4)
 
@@ -41,7 +41,7 @@ def magnitudes(f: Function, sources: Sequence[Value], offset: Value) -> Value:
     for row in sources:
         halves = (f.call("llvm.fabs.v16f32", FLOATS, half) for half in _halves(f, row, offset))
         rows.append(maximum(f, *halves))
-    return _fold(f, rows, lambda low, high: maximum(f, low, high))
+    return fold(f, rows, maximum)
 
 
 def store_quants(
@@ -61,9 +61,8 @@ def store_quants(
     for index, pair in enumerate(pairs):
         f.store(pair, into, 64 * index, align=4)
     # Words of a row's halves, four each: folded twice, a lane a half.
-    by_half = [_fold(f, dots[start : start + 4], lambda low, high: low + high) for start in (0, 4)]
-    first, last = (f.shuffle(by_half[0], lanes, by_half[1]) for lanes in (EVEN, ODD))
-    return first, last
+    by_half = [fold(f, dots[start : start + 4], plus) for start in (0, 4)]
+    return neighbours(f, *by_half)
 
 
 def _halves(f: Function, row: Value, offset: Value) -> list[Value]:
@@ -72,16 +71,4 @@ def _halves(f: Function, row: Value, offset: Value) -> list[Value]:
 
 def _words(f: Function, halves: Sequence[Value], inverse: Value) -> Value:
     """A row's 32 elements as int16, in the order of packs."""
-    first, last = (f.cast("fptosi", f.call("llvm.rint.v16f32", FLOATS, half * inverse), INTS) for half in halves)
-    return f.call("llvm.x86.avx512.packssdw.512", vector(BLOCK, I16), first, last)
-
-
-def _fold(f: Function, parts: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
-    """Neighbours among the lanes joined as often as it takes to leave one vector, in the order of the parts."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = [
-        join(*(f.shuffle(low, lanes, high) for lanes in (EVEN, ODD)))
-        for low, high in zip(parts[::2], parts[1::2], strict=True)
-    ]
-    return _fold(f, joined, join)
+    return f.call("llvm.x86.avx512.packssdw.512", vector(BLOCK, I16), *quantised(f, halves, inverse))

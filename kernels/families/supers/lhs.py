@@ -1,7 +1,7 @@
 """qsi8d256p: activations as int8 with one f32 scale per row and 256 elements of K. Layout, NumPy twin, emitter.
 
     panel of mr rows, per super-block of 256:
-    | d: mr f32 | 4 x sums32: mr x 2 i16 | 8 x sums16: mr x 2 i16 | 8 x block |
+    | d: mr f32 | 4 x sums32: mr x 2 i16 | 8 x sums16: mr x 2 i16 | to 16 bytes | 8 x block |
     its block of 32:  32/kr groups x mr rows x kr int8
 
 Field i of `sums32` holds sum(q) of the blocks 2i and 2i + 1, field b of `sums16` those of block b's halves: what minima
@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from kernels.families.block32 import lhs_tile
 from kernels.families.block32.integer_panel import IntegerPanel
-from kernels.families.block32.lhs import TINY, maximum_lane, two_i16
+from kernels.families.block32.lhs import TINY, maximum_lane
+from kernels.families.block32.lhs_lanes import two_i16
 from kernels.jit.ir import F32, I8, I16, I32, I64, PTR, Function, Value, vector
 from kernels.jit.vector_math import maximum
 from kernels.ladder import Rung
@@ -26,7 +27,6 @@ from kernels.quant.fields import BLOCK
 from kernels.quant.super_blocks import SUB_BLOCKS, SUPER_BLOCK
 
 D, SUMS32, SUMS16 = 0, 1, 5  # scalar fields
-NUM_SCALARS = SUMS16 + SUB_BLOCKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,7 @@ class Qsi8d256(IntegerPanel):
     """One packed layout of the LHS."""
 
     scheme: ClassVar[str] = "qsi8d256"
-
-    @property
-    def header_bytes(self) -> int:
-        return NUM_SCALARS * self.scalars_bytes
+    num_scalars: ClassVar[int] = SUMS16 + SUB_BLOCKS
 
     @property
     def block_bytes(self) -> int:
@@ -75,11 +72,13 @@ class Qsi8d256(IntegerPanel):
         sums32 = sums16.sum(-1, dtype=np.int16).reshape(*q.shape[:2], SUB_BLOCKS // 2, 2)
         scalars = [np.ascontiguousarray(sums).view(np.float32)[..., 0] for sums in (sums32, sums16)]
         fields = np.concatenate([d[..., None], *scalars], axis=-1)  # [M, S, field]
-        of_panels = fields.reshape(num_panels, self.mr, -1, NUM_SCALARS).transpose(0, 2, 3, 1)
+        of_panels = fields.reshape(num_panels, self.mr, -1, self.num_scalars).transpose(0, 2, 3, 1)
         header = np.ascontiguousarray(np.repeat(of_panels, self.repeat, axis=-1)).view(np.uint8)
         groups = q.reshape(num_panels, self.mr, d.shape[1], SUPER_BLOCK // self.kr, self.kr).transpose(0, 2, 3, 1, 4)
         quants = np.ascontiguousarray(groups).view(np.uint8)
         parts = [part.reshape(num_panels, d.shape[1], -1) for part in (header, quants)]
+        padding = np.zeros((*parts[0].shape[:2], self.header_bytes - parts[0].shape[-1]), np.uint8)
+        parts.insert(1, padding)
         return np.ascontiguousarray(np.concatenate(parts, axis=-1))
 
 
