@@ -1,0 +1,88 @@
+"""The micro-kernels of planes on every rung, whatever activations they are multiplied with. Knows no family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from kernels.families.block32.lhs import Qsi8d32
+from kernels.families.planes.code import SUB16, PlaneCode
+from kernels.families.planes.rhs import PlaneRhs
+from kernels.families.planes.rungs import RUNGS, PlaneRung
+from kernels.families.planes.sme2 import AT_ONCE, PANELS
+from kernels.families.planes.tile import IntegerLhs, PlaneTile
+from kernels.families.variant import MatmulVariant, PackedLhs, PackVariant
+from kernels.ladder import AVX512_VNNI, NEON, SME2, Rung
+from kernels.naming import MatmulName
+
+
+class PlaneLhs(IntegerLhs, PackedLhs, Protocol):
+    """Activations that planes are multiplied with."""
+
+
+Lhs = TypeVar("Lhs", bound=PlaneLhs)
+
+
+class Streamed(Protocol):
+    """A micro-kernel in streaming mode."""
+
+    def emit(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Activations(Generic[Lhs]):
+    """One kind of them, and the emitters that multiply it with planes.
+
+    layout: in panels as a rung has them. name: from both layouts, rows, panels, engine and tech. tiles: the GEMM of the
+    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says.
+    """
+
+    layout: Callable[[Qsi8d32], Lhs]
+    name: Callable[[Lhs, PlaneRhs, int, int, str, str], MatmulName]
+    pack: Callable[[Lhs, Rung], PackVariant]
+    gemm: Callable[[PlaneTile], str]
+    gemv: Callable[[PlaneTile], str]
+    tiles: Callable[[PlaneRhs], MatmulVariant]
+    mopa: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
+    streaming_gemv: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
+    gemv_prefetches: bool
+
+    def variants(self, code: PlaneCode) -> tuple[MatmulVariant, ...]:
+        """In the order of the ladder."""
+        streaming = [variant for rung in SME2 for variant in self._streaming(code, rung)]
+        return (*streaming, *(variant for use in RUNGS for variant in self._of_rung(code, use)))
+
+    def _of_rung(self, code: PlaneCode, use: PlaneRung) -> list[MatmulVariant]:
+        lhs, row, rhs = self.layout(use.lhs), self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
+        has_factors16 = use.verbs.gemm_code(code).sub == SUB16
+        rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
+        features = use.rung.attributes
+        name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)
+        gemm = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, features, use.prefetch)
+        verbs, tech = use.gemv or (use.verbs, use.tech)
+        prefetch = use.prefetch if self.gemv_prefetches else 0
+        name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
+        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, features, prefetch)
+        tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
+        return [
+            *tiles,
+            MatmulVariant(gemm.name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, gemm)),
+            MatmulVariant(gemv.name, use.rung, row, rhs, self.pack(row, use.rung), partial(self.gemv, gemv)),
+        ]
+
+    def _streaming(self, code: PlaneCode, rung: Rung) -> list[MatmulVariant]:
+        """Rows are packed outside streaming mode, by NEON code."""
+        assert rung.streaming_bits
+        lanes = rung.streaming_bits // 32
+        lhs, row = (self.layout(Qsi8d32(mr, 4)) for mr in (lanes, 1))
+        rhs, features = PlaneRhs(code, lanes, 4), rung.attributes
+        name = self.name(lhs, rhs, lanes, PANELS, "sme2", "mopa")
+        gemm = self.mopa(name, lhs, rhs, PANELS, features)
+        row_name = self.name(row, rhs, 1, AT_ONCE, "sme2", "sdot")
+        gemv = self.streaming_gemv(row_name, row, rhs, AT_ONCE, features)
+        return [
+            MatmulVariant(name, rung, lhs, rhs, self.pack(lhs, NEON), gemm.emit),
+            MatmulVariant(row_name, rung, row, rhs, self.pack(row, NEON), gemv.emit),
+        ]
