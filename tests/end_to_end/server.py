@@ -128,6 +128,11 @@ def started(model: Path | str, folder: Path, *flags: str, **environment: str) ->
         server.kill()
 
 
+def leave_when_told() -> None:
+    """SIGTERM ends a check as an error does: its servers end with it, and are not left behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 @contextmanager
 def served(model: Path | str, folder: Path, *flags: str, **environment: str) -> Iterator[Server]:
     """A ready server; at the end it must be idle, healthy and willing to go, and have met no surprise."""

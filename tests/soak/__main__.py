@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.end_to_end.server import served
+from tests.end_to_end.server import leave_when_told, served
 from tests.soak.soak import Soak
 from tests.tiny_gguf import write_tiny_gguf
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--kv-memory", help="default: some sixty blocks of the tiny model")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    leave_when_told()
     with tempfile.TemporaryDirectory() as folder:
         model, memory = arguments.model, arguments.kv_memory
         if model is None:

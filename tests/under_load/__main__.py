@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from service.pull import DEFAULT_MODEL
+from tests.end_to_end.server import leave_when_told
 from tests.under_load import long_prompt, memory, prompt_lookup, shared_prefix, shutdown
 from tests.under_load.verdict import Verdict
 
@@ -32,6 +33,7 @@ def main() -> int:
         if name not in CHECKS:
             parser.error(f"there is no check {name}; there are {', '.join(CHECKS)}")
     missed = 0
+    leave_when_told()
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.checks or CHECKS:
             print(f"{name}:", flush=True)
