@@ -11,29 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kernels.jit.ir_types import (
-    F16,
-    F32,
-    I1,
-    I8,
-    I16,
-    I32,
-    I64,
-    PTR,
-    VOID,
-    is_float,
-    literal,
-    mangled,
-    num_lanes,
-    vector,
-)
+from kernels.jit.ir_types import F16, F32, I1, I8, I16, I32, I64, PTR, VOID, is_float, literal, mangled, vector
 
 CACHE_LINE = 64
 
 # fmt: off
 __all__ = [
     "F16", "F32", "I1", "I8", "I16", "I32", "I64", "PTR", "VOID",
-    "Function", "Value", "Variable", "is_float", "num_lanes", "vector",
+    "Function", "Value", "Variable", "is_float", "vector",
 ]
 # fmt: on
 
@@ -241,7 +226,7 @@ class Function:
 
     def store_columns(self, out: Value, values: Sequence[Value], left: Value) -> None:
         """Writes consecutive f32 vectors at `out`, but no more than `left` elements."""
-        lanes = num_lanes(values[0].type)
+        lanes = int(values[0].type[1:].split(" ")[0])
         width = lanes * len(values)
         target, beside = self.variable(out), self.stack(4 * width)
         with self.when(self.compare("slt", left, width)):

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from kernels.jit.ir import I32, Function, Value, num_lanes, vector
+from kernels.jit.ir import I32, Function, Value, vector
+from kernels.jit.ir_types import num_lanes
 
 Join: TypeAlias = Callable[[Function, Value, Value], Value]
 
