@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from kernels.families.block32 import lhs_quad, lhs_tile
 from kernels.families.block32.integer_panel import IntegerPanel
-from kernels.families.block32.lhs_lanes import minus_eight, two_i16
+from kernels.families.block32.lhs_lanes import minus_eight
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
@@ -125,6 +125,7 @@ def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
         if layout.mr == 1 and rung.arch == "x86_64":
             lhs_quad.emit_row(f, layout, source, num_blocks, panel, TINY)
         else:
+            assert not layout.paired_bias, f"{name}: a bias in two parts is x86's"
             with f.loop(0, num_blocks) as index:
                 block = f.offset(panel, index * layout.block_bytes)
                 _emit_block(f, layout, f.offset(source, index << 7), block, lane)
@@ -144,9 +145,8 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
     rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
     q = f.cast("fptosi", rounded, vector(BLOCK, I32))
     bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
-    bias, total = _sums(f, layout, q)
-    dsum = d * f.cast("sitofp", total, F32)
-    for field, scalar in enumerate((d, bias, dsum)):
+    total = f.call("llvm.vector.reduce.add.v8i32", I32, _octet(f, q, 0) + _octet(f, q, BLOCK // 2))
+    for field, scalar in enumerate((d, minus_eight(f, total), d * f.cast("sitofp", total, F32))):
         for copy in range(layout.repeat):
             at = lane * (4 * layout.repeat)
             f.store(scalar, f.offset(block, field * layout.scalars_bytes + 4 * copy), at, align=4)
@@ -167,18 +167,6 @@ def maximum_lane(f: Function, values: Value) -> Value:
         low, high = f.shuffle(values, range(lanes)), f.shuffle(values, range(lanes, 2 * lanes))
         values = f.select(f.compare("ogt", low, high), low, high)
     return f.extract(values, 0)
-
-
-def _sums(f: Function, layout: Qsi8d32, q: Value) -> tuple[Value, Value]:
-    """The bias field's four bytes and sum(q), both i32."""
-    octet = _octet(f, q, 0) + _octet(f, q, BLOCK // 2)
-    if not layout.paired_bias:
-        total = f.call("llvm.vector.reduce.add.v8i32", I32, octet)
-        return minus_eight(f, total), total
-    low, high = (
-        f.call("llvm.vector.reduce.add.v4i32", I32, f.shuffle(octet, lanes)) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))
-    )
-    return two_i16(minus_eight(f, low), minus_eight(f, high)), low + high
 
 
 def _octet(f: Function, q: Value, start: int) -> Value:

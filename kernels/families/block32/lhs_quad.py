@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kernels.families.block32.lhs_lanes import Join, fold, minus_eight, neighbours, plus, quantised, two_i16
-from kernels.jit.ir import F32, I8, I32, Function, Value, vector
+from kernels.jit.ir import F32, I8, Function, Value, vector
 from kernels.jit.vector_math import maximum
-from kernels.quant.blocks import BLOCK
 
 BLOCKS = 4
-SCALARS, FLOATS, INTS, BYTES = vector(BLOCKS, F32), vector(16, F32), vector(16, I32), vector(BLOCK, I8)
+SCALARS, FLOATS, BYTES = vector(BLOCKS, F32), vector(16, F32), vector(16, I8)
 
 
 class Layout(Protocol):
@@ -58,8 +57,8 @@ def _emit_blocks(f: Function, layout: Layout, sources: Sequence[Value], blocks: 
     scalars = _by_block(f, d, f.cast("bitcast", bias, SCALARS), d * f.cast("sitofp", total, SCALARS))
     for block, fields, (first, last) in zip(blocks, scalars, quants, strict=True):
         f.store(fields, block)
-        for half, quants_of_half in enumerate((first, last)):
-            f.store(f.cast("trunc", quants_of_half, vector(16, I8)), block, layout.quants_offset + 16 * half)
+        for half, elements in enumerate((first, last)):
+            f.store(f.cast("trunc", elements, BYTES), block, layout.quants_offset + 16 * half)
 
 
 def _lesser(f: Function, left: Value, right: Value) -> Value:
