@@ -18,12 +18,10 @@ import numpy.typing as npt
 
 from kernels.families.block32 import lhs_quad, lhs_tile
 from kernels.families.block32.integer_panel import IntegerPanel
-from kernels.families.block32.lhs_lanes import minus_eight
+from kernels.families.block32.lhs_lanes import TINY, minus_eight, quantised, scales
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.blocks import BLOCK
-
-TINY = 2.0**-100  # a block that stays below is packed as zeros: 127 / amax would overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +90,9 @@ class Qsi8d32(IntegerPanel):
 TILE_LAYOUT = Qsi8d32(mr=lhs_tile.ROWS, kr=BLOCK)
 
 
-def quantise(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """x: f32[M, K] -> d f32[M, K/32], q int8[M, K/32, 32]: d = amax / 127, halves to even."""
-    blocks = x.reshape(x.shape[0], -1, BLOCK)
+def quantise(x: npt.NDArray[np.float32], block: int = BLOCK) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """x: f32[M, K] -> d f32[M, K/block], q int8[M, K/block, block]: d = amax / 127, halves to even."""
+    blocks = x.reshape(x.shape[0], -1, block)
     amax = np.abs(blocks).max(axis=-1, keepdims=True)
     live = amax >= np.float32(TINY)
     d = np.where(live, amax / np.float32(127), np.float32(0))
@@ -115,7 +113,7 @@ def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
             rows = [f.offset(f["src"], f["src_stride"] * row) for row in range(lhs_tile.ROWS)]
             with f.loop(0, num_blocks) as index:
                 block = f.offset(f["dst"], index * layout.block_bytes)
-                lhs_tile.emit_tile_block(f, rows, index << 7, block, TINY)
+                lhs_tile.emit_tile_block(f, rows, index << 7, block)
         num_rows = f.select(is_whole, f.const(I64, 0), num_rows)
     with f.loop(0, num_rows) as row:
         source = f.offset(f["src"], row * f["src_stride"])
@@ -123,7 +121,7 @@ def emit_pack(layout: Qsi8d32, rung: Rung) -> str:
         panel = f.offset(f["dst"], row * (num_blocks * layout.block_bytes)) if layout.mr == 1 else f["dst"]
         lane = f.const(I64, 0) if layout.mr == 1 else row
         if layout.mr == 1 and rung.arch == "x86_64":
-            lhs_quad.emit_row(f, layout, source, num_blocks, panel, TINY)
+            lhs_quad.emit_row(f, layout, source, num_blocks, panel)
         else:
             assert not layout.paired_bias, f"{name}: a bias in two parts is x86's"
             with f.loop(0, num_blocks) as index:
@@ -137,13 +135,8 @@ def _emit_block(f: Function, layout: Qsi8d32, source: Value, block: Value, lane:
     floats = vector(BLOCK, F32)
     x = f.load(floats, source, align=4)
     magnitude = f.call("llvm.fabs.v32f32", floats, x)
-    amax = maximum_lane(f, magnitude)
-    live = f.compare("oge", amax, f.const(F32, TINY))
-    zero = f.const(F32, 0)
-    d = f.select(live, f.divide(amax, f.const(F32, 127)), zero)
-    inverse = f.select(live, f.divide(f.const(F32, 127), amax), zero)
-    rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
-    q = f.cast("fptosi", rounded, vector(BLOCK, I32))
+    d, inverse = scales(f, maximum_lane(f, magnitude))
+    (q,) = quantised(f, [x], f.splat(inverse, floats))
     bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
     total = f.call("llvm.vector.reduce.add.v8i32", I32, _octet(f, q, 0) + _octet(f, q, BLOCK // 2))
     for field, scalar in enumerate((d, minus_eight(f, total), d * f.cast("sitofp", total, F32))):

@@ -6,6 +6,8 @@ from typing import TypeAlias
 from kernels.jit.ir import I32, Function, Value, vector
 from kernels.jit.ir_types import num_lanes
 
+TINY = 2.0**-100  # what stays below is packed as zeros: 127 / amax would overflow
+
 Join: TypeAlias = Callable[[Function, Value, Value], Value]
 
 
@@ -25,6 +27,12 @@ def neighbours(f: Function, low: Value, high: Value) -> tuple[Value, Value]:
     """The even and the odd lanes of both, side by side."""
     lanes = range(2 * num_lanes(low.type))
     return f.shuffle(low, lanes[::2], high), f.shuffle(low, lanes[1::2], high)
+
+
+def scales(f: Function, amax: Value) -> tuple[Value, Value]:
+    """(d, what elements are multiplied with), of one or of each lane"""
+    live, most, zero = f.compare("oge", amax, f.const(amax.type, TINY)), f.const(amax.type, 127), f.zero(amax.type)
+    return f.select(live, f.divide(amax, most), zero), f.select(live, f.divide(most, amax), zero)
 
 
 def quantised(f: Function, parts: Sequence[Value], inverse: Value) -> list[Value]:

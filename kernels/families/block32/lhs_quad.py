@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from kernels.families.block32.lhs_lanes import Join, fold, minus_eight, neighbours, plus, quantised, two_i16
+from kernels.families.block32.lhs_lanes import Join, fold, minus_eight, neighbours, plus, quantised, scales, two_i16
 from kernels.jit.ir import F32, I8, Function, Value, vector
 from kernels.jit.vector_math import maximum
 
@@ -31,22 +31,20 @@ class Layout(Protocol):
     def paired_bias(self) -> bool: ...
 
 
-def emit_row(f: Function, layout: Layout, source: Value, num_blocks: Value, into: Value, least: float) -> None:
-    """A row of `num_blocks`; least: blocks that stay below are packed as zeros."""
+def emit_row(f: Function, layout: Layout, source: Value, num_blocks: Value, into: Value) -> None:
+    """A row of `num_blocks`."""
     with f.loop(0, num_blocks, BLOCKS) as first:
         # Of the last four some may not exist: the last one stands in for them, and is packed again.
         indices = [_lesser(f, first + i, num_blocks - 1) for i in range(BLOCKS)]
         sources = [f.offset(source, index << 7) for index in indices]
-        _emit_blocks(f, layout, sources, [f.offset(into, index * layout.block_bytes) for index in indices], least)
+        _emit_blocks(f, layout, sources, [f.offset(into, index * layout.block_bytes) for index in indices])
 
 
-def _emit_blocks(f: Function, layout: Layout, sources: Sequence[Value], blocks: Sequence[Value], least: float) -> None:
+def _emit_blocks(f: Function, layout: Layout, sources: Sequence[Value], blocks: Sequence[Value]) -> None:
     rows = [[f.load(FLOATS, source, 64 * half, align=4) for half in range(2)] for source in sources]
     magnitudes = [[f.call("llvm.fabs.v16f32", FLOATS, half) for half in halves] for halves in rows]
     amax = fold(f, [_quad(f, halves, maximum) for halves in magnitudes], maximum)
-    live, most = f.compare("oge", amax, f.const(SCALARS, least)), f.const(SCALARS, 127)
-    d = f.select(live, f.divide(amax, most), f.zero(SCALARS))
-    inverse = f.select(live, f.divide(most, amax), f.zero(SCALARS))
+    d, inverse = scales(f, amax)
     quants = [quantised(f, halves, f.shuffle(inverse, [block] * 16)) for block, halves in enumerate(rows)]
 
     # Elements with the same k % 4 by themselves, then those with 0 and 1, and with 2 and 3.

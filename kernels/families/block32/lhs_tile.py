@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kernels.families.block32.lhs_lanes import fold, minus_eight, neighbours, plus, quantised
+from kernels.families.block32.lhs_lanes import fold, minus_eight, neighbours, plus, quantised, scales
 from kernels.jit.ir import F32, I8, I16, I32, Function, Value, vector
 from kernels.jit.vector_math import maximum
 from kernels.quant.blocks import BLOCK
@@ -22,12 +22,10 @@ PAIR_ORDER = [4 * lane + part for part in range(4) for lane in range(4)]
 """Of 4-byte words, after two packs within 128-bit lanes: row 0's first and last 16 bytes, then row 1's."""
 
 
-def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value, least: float) -> None:
-    """The block of K that begins `offset` bytes into each of 16 rows. least: what stays below is packed as zeros."""
+def emit_tile_block(f: Function, sources: Sequence[Value], offset: Value, block: Value) -> None:
+    """The block of K that begins `offset` bytes into each of 16 rows."""
     amax = magnitudes(f, sources, offset)
-    live, most, zero = f.compare("oge", amax, f.const(FLOATS, least)), f.const(FLOATS, 127), f.zero(FLOATS)
-    d = f.select(live, f.divide(amax, most), zero)
-    inverse = f.select(live, f.divide(most, amax), zero)
+    d, inverse = scales(f, amax)
     first, last = store_quants(f, sources, offset, inverse, f.offset(block, 3 * 64))
     total = first + last
     fields = d, minus_eight(f, total), d * f.cast("sitofp", total, FLOATS)

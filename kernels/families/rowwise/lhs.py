@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.families.block32.lhs import TINY
+from kernels.families.block32.lhs_lanes import TINY
 from kernels.jit.ir import Function, Value
 from kernels.quant.blocks import BLOCK
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kernels.families.block32.lhs import TINY
+from kernels.families.block32.lhs_lanes import TINY
 from kernels.families.rowwise.lhs import MOST, STEPS, Qai8dx
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung

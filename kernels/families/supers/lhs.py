@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from kernels.families.block32 import lhs_tile
 from kernels.families.block32.integer_panel import IntegerPanel
-from kernels.families.block32.lhs import TINY, maximum_lane
-from kernels.families.block32.lhs_lanes import two_i16
+from kernels.families.block32.lhs import maximum_lane, quantise
+from kernels.families.block32.lhs_lanes import quantised, scales, two_i16
 from kernels.jit.ir import F32, I8, I16, I32, I64, PTR, Function, Value, vector
 from kernels.jit.vector_math import maximum
 from kernels.ladder import Rung
@@ -67,7 +67,7 @@ class Qsi8d256(IntegerPanel):
         num_panels = -(-x.shape[0] // self.mr)
         rows = np.zeros((num_panels * self.mr, x.shape[1]), np.float32)
         rows[: x.shape[0]] = x
-        d, q = quantise(rows)
+        d, q = quantise(rows, SUPER_BLOCK)
         sums16 = q.reshape(*q.shape[:2], SUB_BLOCKS, 2, BLOCK // 2).sum(-1, dtype=np.int16)
         sums32 = sums16.sum(-1, dtype=np.int16).reshape(*q.shape[:2], SUB_BLOCKS // 2, 2)
         scalars = [np.ascontiguousarray(sums).view(np.float32)[..., 0] for sums in (sums32, sums16)]
@@ -83,16 +83,6 @@ class Qsi8d256(IntegerPanel):
 
 
 TILE_LAYOUT = Qsi8d256(mr=lhs_tile.ROWS, kr=BLOCK)
-
-
-def quantise(x: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """x: f32[M, K] -> d f32[M, K/256], q int8[M, K/256, 256]: d = amax / 127, halves to even."""
-    supers = x.reshape(x.shape[0], -1, SUPER_BLOCK)
-    amax = np.abs(supers).max(axis=-1, keepdims=True)
-    live = amax >= np.float32(TINY)
-    d = np.where(live, amax / np.float32(127), np.float32(0))
-    inverse = np.divide(np.float32(127), amax, out=np.zeros_like(amax), where=live)
-    return d[..., 0], np.rint(supers * inverse).astype(np.int8)
 
 
 def emit_pack(layout: Qsi8d256, rung: Rung) -> str:
@@ -119,13 +109,6 @@ def emit_pack(layout: Qsi8d256, rung: Rung) -> str:
     return f.text()
 
 
-def _scales(f: Function, amax: Value) -> tuple[Value, Value]:
-    """(d, what elements are multiplied with)"""
-    type_ = amax.type
-    live, most, zero = f.compare("oge", amax, f.const(type_, TINY)), f.const(type_, 127), f.const(type_, 0)
-    return f.select(live, f.divide(amax, most), zero), f.select(live, f.divide(most, amax), zero)
-
-
 def _emit_row(f: Function, layout: Qsi8d256, source: Value, into: Value, lane: Value) -> None:
     """One row's super-block."""
     floats = vector(BLOCK, F32)
@@ -133,15 +116,14 @@ def _emit_row(f: Function, layout: Qsi8d256, source: Value, into: Value, lane: V
     with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
         magnitude = f.call("llvm.fabs.v32f32", floats, f.load(floats, f.offset(source, b << 7), align=4))
         most.set(maximum(f, magnitude, most.get()))
-    d, inverse = _scales(f, maximum_lane(f, most.get()))
+    d, inverse = scales(f, maximum_lane(f, most.get()))
     scalar = f.offset(into, lane * (4 * layout.repeat))
     _store_scalar(f, layout, scalar, f.const(I64, 0), d)
     row = f.offset(f.offset(into, lane * layout.kr), layout.header_bytes)
     last = f.variable(f.const(I32, 0))  # sum of the block before
     with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
         x = f.load(floats, f.offset(source, b << 7), align=4)
-        rounded = f.call("llvm.rint.v32f32", floats, x * f.splat(inverse, floats))
-        q = f.cast("fptosi", rounded, vector(BLOCK, I32))
+        (q,) = quantised(f, [x], f.splat(inverse, floats))
         bytes_ = f.cast("trunc", q, vector(BLOCK, I8))
         shorts = f.cast("trunc", q, vector(BLOCK, I16))
         halves = [_sum(f, f.shuffle(shorts, range(first, first + BLOCK // 2))) for first in (0, BLOCK // 2)]
@@ -172,7 +154,7 @@ def _emit_tile(f: Function, layout: Qsi8d256, sources: list[Value], offset: Valu
     most = f.variable(f.zero(lhs_tile.FLOATS))
     with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
         most.set(maximum(f, lhs_tile.magnitudes(f, sources, offset + (b << 7)), most.get()))
-    d, inverse = _scales(f, most.get())
+    d, inverse = scales(f, most.get())
     f.store(d, into, align=4)
     last = f.variable(f.zero(lhs_tile.INTS))
     with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:

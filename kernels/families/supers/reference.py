@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernels.families.block32.lhs import quantise
 from kernels.families.planes.code import PlaneCode
-from kernels.families.supers.lhs import quantise
-from kernels.quant.super_blocks import SUB_BLOCKS
+from kernels.quant.super_blocks import SUB_BLOCKS, SUPER_BLOCK
 
 Floats = npt.NDArray[np.float32]
 
@@ -18,7 +18,7 @@ def matmul(code: PlaneCode, x: Floats, raw: npt.NDArray[np.uint8]) -> Floats:
     Sums are exact integers below 2^31, rounded once to f32. An fma is emulated by f64, whose product of two f32 is
     exact; only the double rounding of the final addition differs, in rare ties, from the hardware's.
     """
-    d_lhs, q = quantise(x)
+    d_lhs, q = quantise(x, SUPER_BLOCK)
     fields = code.source.fields(raw)
     assert fields.sub_scales is not None
     num_parts = fields.sub_scales.shape[2]

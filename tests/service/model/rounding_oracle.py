@@ -7,8 +7,9 @@ import numpy as np
 
 from kernels.families.block32.lhs import quantise as quantise_blocks
 from kernels.families.rowwise.lhs import quantise as quantise_rows
-from kernels.families.supers.lhs import quantise as quantise_supers
+from kernels.quant.blocks import BLOCK
 from kernels.quant.channel import CHANNEL_FORMATS
+from kernels.quant.super_blocks import SUPER_BLOCK
 from tests.oracle import F32, Oracle
 
 BLOCKS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
@@ -24,8 +25,8 @@ class RoundingOracle(Oracle):
             d, zero, codes = quantise_rows(np.ascontiguousarray(x, np.float32))
             x = d[:, None] * (codes.astype(np.int32) - zero[:, None]).astype(np.float32)
         elif self.types[f"{name}.weight"] in QUANTISED:
-            quantise = quantise_supers if self.types[f"{name}.weight"] in SUPER_BLOCKS else quantise_blocks
-            d, q = quantise(np.ascontiguousarray(x, np.float32))
+            block = SUPER_BLOCK if self.types[f"{name}.weight"] in SUPER_BLOCKS else BLOCK
+            d, q = quantise_blocks(np.ascontiguousarray(x, np.float32), block)
             x = (d[..., None] * q.astype(np.float32)).reshape(x.shape)
         wide = x.astype(np.float64) @ self.weights[f"{name}.weight"].T.astype(np.float64)
         return wide.astype(np.float32)
