@@ -44,6 +44,9 @@ from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, KVType
 
 PARTIAL_HEAD = 16  # f32 in front of o: m, l, padding to a cache line
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
+HEIGHTS_LEFT = (10, 9, 8, 6, 4, 3, 2, 1)
+"""Of groups of rows left over. Any number below a tile's rows is one of these, or one of these and 1. A chunk of a
+prompt beside running streams is a few tokens, times 3 query heads a tile and a half: of 18 rows, 6 are left over."""
 
 
 def partial_bytes(head_dim: int) -> int:
@@ -74,8 +77,8 @@ class Tile:
 
     @property
     def heights(self) -> tuple[int, ...]:
-        """Rows of the groups that code is written for: whole ones, then powers of two for the rows left over."""
-        return (self.rows, *(1 << bit for bit in reversed(range((self.rows - 1).bit_length()))))
+        """Rows of the groups that code is written for: whole ones, then those of rows left over."""
+        return (self.rows, *(rows for rows in HEIGHTS_LEFT if rows < self.rows))
 
     @property
     def columns(self) -> int:
@@ -116,8 +119,8 @@ class _Emission:
         whole, *fewer = self.tile.heights
         self.planes.emit_widening()
         rest = f.remainder(num_rows, whole)
-        # Rows left over become one group that begins before them: its first rows get the same bits twice. Where there
-        # are none before, they become one group for each bit of their number.
+        # Rows left over become one group, which may begin before them: its first rows get the same bits twice. Where
+        # there are none before, they become a group that fits, and then perhaps one of what is still left.
         overlaps = f.compare("sge", num_rows, rows)
         fits = f.both(overlaps, f.compare("sgt", rest, fewer[0] if fewer else rows))
         stop = f.select(fits, num_rows, num_rows - rest)
@@ -126,7 +129,7 @@ class _Emission:
         row_left = f.variable(num_rows - rest)
         for few, lower in pairwise((*fewer, 0)):
             fits = f.both(f.compare("sgt", rest, lower), f.compare("sle", rest, few))
-            with f.when(f.select(overlaps, fits, f.compare("ne", rest & few, 0))):
+            with f.when(f.select(overlaps, fits, f.compare("sge", num_rows - row_left.get(), few))):
                 self._group(f.select(overlaps, num_rows - few, row_left.get()), few)
                 row_left.set(row_left.get() + few)
         if not self.tile.is_wide:
