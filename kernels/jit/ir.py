@@ -183,6 +183,9 @@ class Function:
     def both(self, left: Value, right: Value) -> Value:
         return self.emit(left.type, f"and {left.type} {left.name}, {right.name}")
 
+    def exclusive_or(self, left: Value, right: Value) -> Value:
+        return self.emit(left.type, f"xor {left.type} {left.name}, {right.name}")
+
     def pinned(self, value: Value, register_class: str) -> Value:
         """The value itself, made opaque: LLVM keeps pinned instructions in the order written, and no tree of sums."""
         constraint = f'"", "={register_class},0"'

@@ -36,7 +36,8 @@ class Activations(Generic[Lhs]):
     """One kind of them, and the emitters that multiply it with planes.
 
     layout: in panels as a rung has them. name: from both layouts, rows, panels, engine and tech. tiles: the GEMM of the
-    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says.
+    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says. gemm16: of
+    AVX512-VNNI, for operands with byte scales per 16.
     """
 
     layout: Callable[[Qsi8d32], Lhs]
@@ -48,6 +49,7 @@ class Activations(Generic[Lhs]):
     mopa: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     streaming_gemv: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     gemv_prefetches: bool
+    gemm16: Callable[[PlaneRhs, PlaneRung], MatmulVariant] | None = None
 
     def variants(self, code: PlaneCode) -> tuple[MatmulVariant, ...]:
         """In the order of the ladder."""
@@ -55,22 +57,27 @@ class Activations(Generic[Lhs]):
         return (*streaming, *(variant for use in RUNGS for variant in self._of_rung(code, use)))
 
     def _of_rung(self, code: PlaneCode, use: PlaneRung) -> list[MatmulVariant]:
-        lhs, row, rhs = self.layout(use.lhs), self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
-        has_factors16 = use.verbs.gemm_code(code).sub == SUB16
-        rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
-        features = use.rung.attributes
-        name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)
-        gemm = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, features, use.prefetch)
+        row, rhs = self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
         verbs, tech = use.gemv or (use.verbs, use.tech)
         prefetch = use.prefetch if self.gemv_prefetches else 0
         name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
-        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, features, prefetch)
+        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes, prefetch)
         tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
         return [
             *tiles,
-            MatmulVariant(gemm.name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, gemm)),
+            self._gemm(rhs, use),
             MatmulVariant(gemv.name, use.rung, row, rhs, self.pack(row, use.rung), partial(self.gemv, gemv)),
         ]
+
+    def _gemm(self, rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:
+        has_factors16 = use.verbs.gemm_code(rhs.code).sub == SUB16
+        if self.gemm16 and has_factors16 and use.rung == AVX512_VNNI:
+            return self.gemm16(rhs, use)
+        lhs = self.layout(use.lhs)
+        rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
+        name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)
+        tile = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.prefetch)
+        return MatmulVariant(name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, tile))
 
     def _streaming(self, code: PlaneCode, rung: Rung) -> list[MatmulVariant]:
         """Rows are packed outside streaming mode, by NEON code."""

@@ -9,6 +9,7 @@ Results are clamped where K ends.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 from kernels.families.planes.rhs import OPERANDS
@@ -37,21 +38,21 @@ from kernels.quant.super_blocks import SUB_BLOCKS
 
 
 def emit_gemm(tile: PlaneTile) -> str:
-    return _Gemm(tile, tile.function()).text()
+    return SuperGemm(tile, tile.function()).text()
 
 
 def emit_columns(tile: PlaneTile, f: Function) -> None:
     """All columns of a function that is being written."""
-    _Gemm(tile, f).all_columns()
+    SuperGemm(tile, f).all_columns()
 
 
-class _Gemm(SuperEmission):
+class SuperGemm(SuperEmission):
     """scratch: | 8 x block's entries | entries of the super-block |, each by panel, vector of columns, name."""
 
     def __init__(self, tile: PlaneTile, f: Function) -> None:
         super().__init__(tile, f, tile.verbs.gemm_code(tile.rhs.code))
         self.vector_bytes = 4 * self.verbs.lanes
-        self.block_names = block_entry_names(self.verbs, self.code)
+        self.block_names = self.names_of_block()
         self.super_names = super_entry_names(self.rhs, self.verbs, self.code)
         self.num_columns = self.verbs.vectors * tile.panels
         self.block_bytes = len(self.block_names) * self.vector_bytes * self.num_columns
@@ -62,13 +63,19 @@ class _Gemm(SuperEmission):
         self.zeros = zero_columns(self)
         self.of_super = f.offset(self.scratch, SUB_BLOCKS * self.block_bytes)
 
+    def names_of_block(self) -> list[str]:
+        return block_entry_names(self.verbs, self.code)
+
+    def unpacked(self, block: Value) -> Entries:
+        return unpack_block(self.f, self.rhs, self.verbs, block, self.code)
+
     def columns(self, n0: Value, panel: Value, panels: int) -> None:
         f = self.f
         num_supers = self.num_blocks >> 3
         with f.loop(0, num_supers) as index:
             for p in range(panels):
                 self._unpack(f.offset(panel, self.rhs_panel_bytes * p + index * self.rhs.super_bytes), p, panels)
-            each_tile(self, partial(self._tile, n0, index, panels))
+            each_tile(self, partial(self.tile_of, n0, index, panels))
 
     def _unpack(self, header: Value, p: int, panels: int) -> None:
         f, rhs = self.f, self.rhs
@@ -80,7 +87,7 @@ class _Gemm(SuperEmission):
             at = b * rhs.block_bytes + rhs.header_bytes
             if self.tile.prefetch_bytes:
                 f.prefetch_lines(f.offset(ahead, at), rhs.block_bytes, locality=2)
-            made = unpack_block(f, rhs, self.verbs, f.offset(header, at), self.code)
+            made = self.unpacked(f.offset(header, at))
             self._store(made, f.offset(self.scratch, b * self.block_bytes), self.block_names, p)
 
     def _store(self, made: Entries, into: Value, names: list[str], p: int) -> None:
@@ -93,35 +100,50 @@ class _Gemm(SuperEmission):
     def _at(self, column: int, names: list[str], name: str) -> int:
         return (column * len(names) + names.index(name)) * self.vector_bytes
 
-    def _entry(self, place: Value, names: list[str], column: int) -> Entry:
-        """Loaded where it is used; `column` counts vectors over panels."""
+    def entries(self, place: Value, names: list[str], panels: int) -> list[Entry]:
+        """Of each vector of columns over panels; loaded where they are used."""
 
-        def load(name: str) -> Value:
+        def load(name: str, column: int) -> Value:
             at = self._at(column, names, name)
             return self.f.load(self.types[name], place, at, align=self.vector_bytes)
 
-        return load
+        return [partial(load, column=column) for column in range(panels * self.verbs.vectors)]
 
-    def _tile(self, n0: Value, index: Value, panels: int, m0: Value, rows: int) -> None:
-        f, num_columns = self.f, panels * self.verbs.vectors
+    def tile_of(self, n0: Value, index: Value, panels: int, m0: Value, rows: int) -> None:
+        f = self.f
         sources = lhs_panels(self, m0, rows, index * self.rows_layout.super_bytes)
-        of_super = [self._entry(self.of_super, self.super_names, c) for c in range(num_columns)]
-        carried = CarriedSums(self, self.starts(sources, rows, of_super))
+        carried = CarriedSums(self, self.starts(sources, rows, self.entries(self.of_super, self.super_names, panels)))
         first = self.blocks_of(sources)
         with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
             place, totals = f.offset(self.scratch, b * self.block_bytes), carried.get()
             lhs = [f.offset(block, b * self.lhs.block_bytes) for block in first]
             steps = OPERANDS // self.verbs.vectors
-            columns = [self._entry(place, self.block_names, c) for c in range(num_columns)]
-            self.add_block(totals, columns, steps, partial(self.operands, lhs, rows))
+            self.add_block(
+                totals, self.entries(place, self.block_names, panels), steps, partial(self.operands, lhs, rows)
+            )
             carried.set(totals)
+        totals_of = [[self.verbs.finish(f, self.code, total) for total in unit] for unit in carried.get()]
+        self.finish(n0, index, panels, m0, sources, rows, totals_of)
+
+    def finish(
+        self,
+        n0: Value,
+        index: Value,
+        panels: int,
+        m0: Value,
+        sources: Sequence[Value],
+        rows: int,
+        totals: Sequence[Sequence[Value]],
+    ) -> None:
+        """The float steps of integer sums, by [unit of rows][vector of columns], on what rests in dst."""
+        f = self.f
         outs, left = row_addresses(self, m0, n0, rows), f["n"] - n0
         acc = load_units(self, outs, left, f.compare("eq", index, 0), self.zeros, panels)
         d = self.scalars(sources, rows, D, F32)
         sums = self.sums(sources, rows, mins_fields(self.rhs))
-        for u, totals_of in enumerate(carried.get()):
+        of_super = self.entries(self.of_super, self.super_names, panels)
+        for u, of_columns in enumerate(totals):
             of_unit = [by_field[u] for by_field in sums]
             for c, entry in enumerate(of_super):
-                total = self.verbs.finish(f, self.code, totals_of[c])
-                acc[u][c] = self.finished(total, self.mins(entry, of_unit), entry, d[u], acc[u][c])
+                acc[u][c] = self.finished(of_columns[c], self.mins(entry, of_unit), entry, d[u], acc[u][c])
         store_units(self, outs, acc, left, f.compare("eq", index + 1, self.num_blocks >> 3))

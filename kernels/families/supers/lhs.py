@@ -109,14 +109,20 @@ def emit_pack(layout: Qsi8d256, rung: Rung) -> str:
     return f.text()
 
 
-def _emit_row(f: Function, layout: Qsi8d256, source: Value, into: Value, lane: Value) -> None:
-    """One row's super-block."""
+def largest_magnitude(f: Function, source: Value) -> Value:
+    """Of a super-block."""
     floats = vector(BLOCK, F32)
     most = f.variable(f.zero(floats))
     with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
         magnitude = f.call("llvm.fabs.v32f32", floats, f.load(floats, f.offset(source, b << 7), align=4))
         most.set(maximum(f, magnitude, most.get()))
-    d, inverse = scales(f, maximum_lane(f, most.get()))
+    return maximum_lane(f, most.get())
+
+
+def _emit_row(f: Function, layout: Qsi8d256, source: Value, into: Value, lane: Value) -> None:
+    """One row's super-block."""
+    floats = vector(BLOCK, F32)
+    d, inverse = scales(f, largest_magnitude(f, source))
     scalar = f.offset(into, lane * (4 * layout.repeat))
     _store_scalar(f, layout, scalar, f.const(I64, 0), d)
     row = f.offset(f.offset(into, lane * layout.kr), layout.header_bytes)

@@ -59,7 +59,7 @@ def block_factors(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value, code: 
     if code.sub == BLOCK:
         return {"sub0": verbs.sub_scale(f, _column_bytes(f, rhs, block, 0))}
     if code.sub == SUB16:
-        return dict(zip(("sub0", "sub1"), verbs.sub_scales(f, _pairs16(f, rhs, block)), strict=True))
+        return dict(zip(("sub0", "sub1"), verbs.sub_scales(f, scale_pairs(f, rhs, block)), strict=True))
     return {}
 
 
@@ -84,7 +84,7 @@ def corrections(f: Function, rhs: PlaneRhs, verbs: Verbs, header: Value, code: P
     block = f.offset(header, rhs.header_bytes + b * rhs.block_bytes)
     pairs_type, made = vector(rhs.nr, I32), {}
     if code.sub == SUB16 and verbs.owed(code):
-        pairs = _pairs16(f, rhs, block)
+        pairs = scale_pairs(f, rhs, block)
         made[f"owed{SUMS16 + b}"] = f.cast("bitcast", pairs * f.const(pairs.type, -code.zero), pairs_type)
     if rhs.code.has_min and rhs.code.sub == SUB16:
         made[f"mins{SUMS16 + b}"] = f.cast("bitcast", _bytes16(f, rhs, block, "zext") >> 4, pairs_type)
@@ -104,7 +104,7 @@ def _bytes16(f: Function, rhs: PlaneRhs, block: Value, extension: str) -> Value:
     return f.cast(extension, f.load(vector(2 * rhs.nr, I8), block), vector(2 * rhs.nr, I16))
 
 
-def _pairs16(f: Function, rhs: PlaneRhs, block: Value) -> Value:
+def scale_pairs(f: Function, rhs: PlaneRhs, block: Value) -> Value:
     """Two scales a column, i16."""
     return _bytes16(f, rhs, block, "zext") & 15 if rhs.code.has_min else _bytes16(f, rhs, block, "sext")
 

@@ -10,7 +10,7 @@ from kernels.families.amx.gemm import HEIGHTS
 from kernels.families.rowwise.wide import ROWS as WIDE_ROWS
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart, compile_here
-from kernels.ladder import AVX2, AVX_VNNI, SCALAR
+from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, SCALAR
 from kernels.registry import matmul_variants
 
 DOT = {
@@ -26,7 +26,7 @@ DOT = {
     "fma": r"\tvfmadd\d+ps\t.*%[yz]mm",
 }
 FMA = r"\t(fmla\t|fmad\t|vfmadd\d+ps\t)"
-FACTOR = r"\t(mla|mul|vpmulld|vpmaddwd)\t"  # of integer sums under a byte scale
+FACTOR = r"\t(mla|mul|vpmulld|vpmaddwd|vpdpwssd)\t"  # of integer sums under a byte scale
 VECTOR_SPILL = r"\t(?:vmov\w+\t(?=.*\(%rsp)|st[rp]\t(?=.*\[sp|z))(%[xyz]mm\d+|[qz]\d+), "
 COMPILED = [v for _, v in matmul_variants() if v.rung != SCALAR]
 VARIANTS = [pytest.param(v, id=str(v.name)) for v in COMPILED if v.name.engine not in ("sme2", "amx")]
@@ -91,6 +91,8 @@ def num_factors(variant: MatmulVariant) -> int:
     rhs = variant.name.rhs
     if rhs.endswith("k32"):
         return 1
+    if rhs == "qsi6k16" and not variant.is_gemv and variant.rung == AVX512_VNNI:
+        return 1  # a pair of them
     return 0 if rhs != "qsi6k16" and not variant.is_gemv and variant.rung != AVX2 else 2
 
 
