@@ -2,8 +2,8 @@
 
     row, per super-block of 256:   | d: f32 | loud: i32 | to 16 bytes | 256 x (int8 + 128) |
 
-`loud`: 1 if the magnitudes of 16 neighbours add up to more than MOST_OF_16, else 0. Hardly any do: such a stretch is
-half as large on average as the largest of its 256. For the others a sum of products with weights of -32 to 31 is an
+`loud`: 1 if the magnitudes of 16 neighbours add up to more than MOST_OF_16, else 0. Hardly any do: they would be half
+as large on average as the largest of their 256. Otherwise a sum of products of 16 with weights from -32 to 31 is an
 i16.
 """
 
@@ -18,15 +18,14 @@ import numpy.typing as npt
 from kernels.families.block32.lhs import quantise
 from kernels.families.block32.lhs_lanes import quantised, scales
 from kernels.families.supers.lhs import Qsi8d256, largest_magnitude
-from kernels.jit.ir import F32, I8, I16, I32, I64, PTR, Function, Value, vector
+from kernels.jit.ir import F32, I1, I8, I16, I32, I64, PTR, Function, Value, vector
 from kernels.ladder import Rung
 from kernels.quant.fields import BLOCK
 from kernels.quant.super_blocks import SUB_BLOCKS, SUPER_BLOCK
 
 LOUD = 1  # scalar field
-HALF = 16
-MOST_OF_16 = 1023
-"""32 times this is below 2^15."""
+HALF = BLOCK // 2
+MOST_OF_16 = (1 << 15) // 32 - 1
 ZERO = 128
 
 
@@ -60,10 +59,8 @@ def emit_pack(layout: UnsignedQsi8d256, rung: Rung) -> str:
     f = Function(f"{layout.pack_name}_{rung.name}", arguments, rung.attributes)
     num_supers = f["k"] >> 8
     with f.loop(0, f["m"]) as row:
-        source, panel = (
-            f.offset(f["src"], row * f["src_stride"]),
-            f.offset(f["dst"], row * (num_supers * layout.super_bytes)),
-        )
+        source = f.offset(f["src"], row * f["src_stride"])
+        panel = f.offset(f["dst"], row * (num_supers * layout.super_bytes))
         with f.loop(0, num_supers) as index:
             _emit_super_block(f, layout, f.offset(source, index << 10), f.offset(panel, index * layout.super_bytes))
     f.ret()
@@ -78,7 +75,7 @@ def _emit_super_block(f: Function, layout: UnsignedQsi8d256, source: Value, into
         (q,) = quantised(f, [f.load(floats, f.offset(source, b << 7), align=4)], f.splat(inverse, floats))
         f.store(f.cast("trunc", q + ZERO, vector(BLOCK, I8)), f.offset(into, b << 5), layout.header_bytes)
         shorts = vector(BLOCK, I16)
-        magnitudes = f.call("llvm.abs.v32i16", shorts, f.cast("trunc", q, shorts), f.const("i1", 0))
+        magnitudes = f.call("llvm.abs.v32i16", shorts, f.cast("trunc", q, shorts), f.const(I1, 0))
         for first in (0, HALF):
             half = f.shuffle(magnitudes, range(first, first + HALF))
             total = f.cast("zext", f.call("llvm.vector.reduce.add.v16i16", I16, half), I32)
