@@ -24,6 +24,8 @@ from kernels.runtime.kv_types import F32_KV, KV_TYPES, Q8_0_KV
 ARCH = "aarch64"
 NUM_PROCESSES = 2
 HEAD_DIMS = (16, 32, 64, 80, 96, 128, 256)  # of the tests and of the models in use
+# Windows and soft caps of the tests, which have them at head_dims of 32 and 96.
+LIMITS = ((1, None), (20, None), (130, None), (None, 5.0), (60, 1.5))
 
 
 def kernels_of(arch: str) -> Iterator[str]:
@@ -47,6 +49,11 @@ def kernels_of(arch: str) -> Iterator[str]:
                     yield attention.tile(head_dim, rows, kv=kv).emit()
                 for kv in KV_TYPES:
                     yield attention.wide_tile(head_dim, kv=kv).emit()
+            for limits in LIMITS:
+                yield attention.tile(32, None, *limits).emit()
+                for rows in {1, min(3, attention.rows), attention.rows}:
+                    yield attention.tile(96, rows, *limits).emit()
+                yield attention.wide_tile(96, *limits).emit()
 
 
 def keep(ir: str, arch: str = ARCH) -> int:
