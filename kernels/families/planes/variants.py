@@ -36,8 +36,8 @@ class Activations(Generic[Lhs]):
     """One kind of them, and the emitters that multiply it with planes.
 
     layout: in panels as a rung has them. name: from both layouts, rows, panels, engine and tech. tiles: the GEMM of the
-    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says. gemm16: of
-    AVX512-VNNI, for operands with byte scales per 16.
+    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says.
+    paired_gemm: AVX512-VNNI's, for operands with byte scales per 16.
     """
 
     layout: Callable[[Qsi8d32], Lhs]
@@ -49,7 +49,7 @@ class Activations(Generic[Lhs]):
     mopa: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     streaming_gemv: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     gemv_prefetches: bool
-    gemm16: Callable[[PlaneRhs, PlaneRung], MatmulVariant] | None = None
+    paired_gemm: Callable[[PlaneRhs, PlaneRung], MatmulVariant] | None = None
 
     def variants(self, code: PlaneCode) -> tuple[MatmulVariant, ...]:
         """In the order of the ladder."""
@@ -71,8 +71,8 @@ class Activations(Generic[Lhs]):
 
     def _gemm(self, rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:
         has_factors16 = use.verbs.gemm_code(rhs.code).sub == SUB16
-        if self.gemm16 and has_factors16 and use.rung == AVX512_VNNI:
-            return self.gemm16(rhs, use)
+        if self.paired_gemm and has_factors16 and use.rung == AVX512_VNNI:
+            return self.paired_gemm(rhs, use)
         lhs = self.layout(use.lhs)
         rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
         name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)

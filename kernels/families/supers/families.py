@@ -36,7 +36,7 @@ _ACTIVATIONS = Activations(
     mopa=SuperMopa,
     streaming_gemv=SuperStreamingGemv,
     gemv_prefetches=False,
-    gemm16=paired_gemm,
+    paired_gemm=paired_gemm,
 )
 
 

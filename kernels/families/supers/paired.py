@@ -4,11 +4,11 @@
     acc   = (acc << 16) + start0 + the same over the first half                 start0: the same, and 2^15
     total = total + pair of i16 (acc ^ 2^15) . pair of scales
 
-2^15 keeps the lower half from borrowing of the upper one. Halves fit i16 unless a row is loud (lhs_unsigned): a tile
+2^15 keeps the lower half from borrowing from the upper one. Halves fit i16 unless a row is loud (lhs_unsigned): a tile
 that has such a row is computed row by row with products in i32, which gives the same integers.
 
-Beside multiplying each half's sum with its scale, that is 9 instead of 11 of those instructions a block that Zen 4 and
-5 do on two of four pipes, and it wants no correction of each row for the zero point.
+Where each half's sum is multiplied with its scale and each row corrected for the zero point, a block takes 11 of those
+instructions that Zen 4 does on two of four pipes, here 9.
 """
 
 from __future__ import annotations
@@ -45,9 +45,6 @@ BIASES = (1 << 15, 0)
 @dataclass(frozen=True, slots=True)
 class UnsignedLhsVnni(PlaneVnni):
     """Of the LHS and weights, the LHS is the one without a sign."""
-
-    def gemm_code(self, code: PlaneCode) -> PlaneCode:
-        return code
 
     def owed(self, code: PlaneCode) -> int:
         return 0
