@@ -1,5 +1,6 @@
 """The page at /, driven by a headless Chromium: send, stream, stop, tokens, keys, and kernels whose numbers move."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -58,6 +59,7 @@ def test_send_stream_and_see_the_kernels_move(page: Page) -> None:
     expect(page.locator("#phase")).to_have_text("ready")
     page.locator("summary").click()
     page.fill("#max_tokens", "40")
+    page.fill("#seed", "1")
     page.fill("#prompt", "Hello there")
     page.click("#send")
     expect(page.locator("#log h3")).to_have_text(["You", "Assistant"])
@@ -98,6 +100,30 @@ def test_stop_and_clear(page: Page, server: Server) -> None:
     expect(page.locator("#log")).to_be_empty()
 
 
+@pytest.mark.parametrize(
+    ("content", "tokens", "pieces"),
+    [
+        ("one two", ["one", " two"], ["one", " two"]),
+        ("aҀbb", ["a", "\ufffd", "\ufffd", "b", "b"], ["a", "Ҁ", "b", "b"]),
+        ("Ҁ", ["\ufffd", "\ufffd"], ["Ҁ"]),
+        ("end", ["end", "<|im_end|>"], ["end"]),
+    ],
+)
+def test_every_piece_of_an_answer_has_its_tokens(
+    page: Page, content: str, tokens: list[str], pieces: list[str]
+) -> None:
+    """However many tokens an event carries: a slow reader gets them together, parts of a character among them."""
+    logprobs = {"content": [{"token": token, "logprob": -1.0, "top_logprobs": []} for token in tokens]}
+    event = {"choices": [{"delta": {"content": content}, "logprobs": logprobs}]}
+    page.route(
+        "**/v1/chat/completions",
+        lambda route: route.fulfill(content_type="text/event-stream", body=f"data: {json.dumps(event)}\n\n"),
+    )
+    page.fill("#prompt", "a")
+    page.click("#send")
+    expect(page.locator("#log .token")).to_have_text(pieces)
+
+
 def test_with_a_key(browser: Browser, tiny_gguf: Path, tmp_path: Path) -> None:
     with served(tiny_gguf, tmp_path, GEMMULE_API_KEY="sk-for-the-test") as server:
         page = browser.new_page()
@@ -108,6 +134,7 @@ def test_with_a_key(browser: Browser, tiny_gguf: Path, tmp_path: Path) -> None:
         page.locator("summary").click()
         page.fill("#key", "sk-for-the-test")
         page.fill("#max_tokens", "5")
+        page.fill("#seed", "1")
         page.fill("#prompt", "a")
         page.click("#send")
         expect(page.locator("#log .token").first).to_be_visible()

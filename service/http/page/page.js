@@ -48,17 +48,37 @@ function tokensOf(choice) {
   ]);
 }
 
+// [text, its tokens]. A character made of several tokens is one piece, and has all of them; a token that is no part of
+// the text (a special one) has none, nor has the end of a text that waited for this event.
+function piecesOf(text, tokens) {
+  const pieces = [];
+  let waiting = [];
+  let rest = text;
+  for (const token of tokens) {
+    const start = rest.indexOf(token[0]);
+    if (start < 0) {
+      waiting.push(token);
+      continue;
+    }
+    pieces.push([rest.slice(0, start), waiting], [token[0], [token]]);
+    waiting = [];
+    rest = rest.slice(start + token[0].length);
+  }
+  pieces.push([rest, waiting]);
+  return pieces.filter(([part]) => part);
+}
+
+const titleOf = ([, logprob, others]) =>
+  [percent(logprob), ...others.map(([text, other]) => `${JSON.stringify(text)} ${percent(other)}`)].join("\n");
+
 function show(answer, choice) {
   const text = choice.delta ? choice.delta.content ?? "" : choice.text;
-  const tokens = tokensOf(choice);
-  const isWhole = tokens.map(([part]) => part).join("") === text;
-  for (const [part, logprob, others] of isWhole ? tokens : [[text, null, []]]) {
-    if (!part) continue;
+  for (const [part, tokens] of piecesOf(text, tokensOf(choice))) {
     const span = document.createElement("span");
     span.textContent = part;
-    if (logprob !== null) {
+    if (tokens.length) {
       span.className = "token";
-      span.title = [percent(logprob), ...others.map(([t, l]) => `${JSON.stringify(t)} ${percent(l)}`)].join("\n");
+      span.title = tokens.map(titleOf).join("\n\n");
     }
     answer.append(span);
   }
