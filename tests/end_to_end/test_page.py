@@ -14,6 +14,8 @@ from tests.end_to_end.server import LIMIT_S, Server, served
 
 CHROMIUM = shutil.which("chromium")
 
+expect.set_options(timeout=1000 * LIMIT_S)
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium: tools/env/require browser")
 
 
