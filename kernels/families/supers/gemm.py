@@ -10,6 +10,7 @@ Results are clamped where K ends.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from kernels.families.planes.rhs import OPERANDS
@@ -46,6 +47,15 @@ def emit_columns(tile: PlaneTile, f: Function) -> None:
     SuperGemm(tile, f).all_columns()
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What is multiplied with all rows before the next: of `panels` from column n0 the `index`th super-block."""
+
+    n0: Value
+    panels: int
+    index: Value
+
+
 class SuperGemm(SuperEmission):
     """scratch: | 8 x block's entries | entries of the super-block |, each by panel, vector of columns, name."""
 
@@ -75,7 +85,7 @@ class SuperGemm(SuperEmission):
         with f.loop(0, num_supers) as index:
             for p in range(panels):
                 self._unpack(f.offset(panel, self.rhs_panel_bytes * p + index * self.rhs.super_bytes), p, panels)
-            each_tile(self, partial(self.tile_of, n0, index, panels))
+            each_tile(self, partial(self.tile_of, Stretch(n0, panels, index)))
 
     def _unpack(self, header: Value, p: int, panels: int) -> None:
         f, rhs = self.f, self.rhs
@@ -109,9 +119,13 @@ class SuperGemm(SuperEmission):
 
         return [partial(load, column=column) for column in range(panels * self.verbs.vectors)]
 
-    def tile_of(self, n0: Value, index: Value, panels: int, m0: Value, rows: int) -> None:
+    def sources(self, stretch: Stretch, m0: Value, rows: int) -> list[Value]:
+        """The super-block of each panel of rows."""
+        return lhs_panels(self, m0, rows, stretch.index * self.rows_layout.super_bytes)
+
+    def tile_of(self, stretch: Stretch, m0: Value, rows: int) -> None:
         f = self.f
-        sources = lhs_panels(self, m0, rows, index * self.rows_layout.super_bytes)
+        sources, panels = self.sources(stretch, m0, rows), stretch.panels
         carried = CarriedSums(self, self.starts(sources, rows, self.entries(self.of_super, self.super_names, panels)))
         first = self.blocks_of(sources)
         with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
@@ -122,26 +136,19 @@ class SuperGemm(SuperEmission):
                 totals, self.entries(place, self.block_names, panels), steps, partial(self.operands, lhs, rows)
             )
             carried.set(totals)
-        totals_of = [[self.verbs.finish(f, self.code, total) for total in unit] for unit in carried.get()]
-        self.finish(n0, index, panels, m0, sources, rows, totals_of)
+        self.finish(
+            stretch, m0, rows, [[self.verbs.finish(f, self.code, total) for total in unit] for unit in carried.get()]
+        )
 
-    def finish(
-        self,
-        n0: Value,
-        index: Value,
-        panels: int,
-        m0: Value,
-        sources: Sequence[Value],
-        rows: int,
-        totals: Sequence[Sequence[Value]],
-    ) -> None:
+    def finish(self, stretch: Stretch, m0: Value, rows: int, totals: Sequence[Sequence[Value]]) -> None:
         """The float steps of integer sums, by [unit of rows][vector of columns], on what rests in dst."""
-        f = self.f
+        f, index, n0 = self.f, stretch.index, stretch.n0
+        sources = self.sources(stretch, m0, rows)
         outs, left = row_addresses(self, m0, n0, rows), f["n"] - n0
-        acc = load_units(self, outs, left, f.compare("eq", index, 0), self.zeros, panels)
+        acc = load_units(self, outs, left, f.compare("eq", index, 0), self.zeros, stretch.panels)
         d = self.scalars(sources, rows, D, F32)
         sums = self.sums(sources, rows, mins_fields(self.rhs))
-        of_super = self.entries(self.of_super, self.super_names, panels)
+        of_super = self.entries(self.of_super, self.super_names, stretch.panels)
         for u, of_columns in enumerate(totals):
             of_unit = [by_field[u] for by_field in sums]
             for c, entry in enumerate(of_super):

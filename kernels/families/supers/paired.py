@@ -23,16 +23,15 @@ from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
 from kernels.families.planes.rungs import PlaneRung
 from kernels.families.planes.tile import PlaneTile
-from kernels.families.planes.tile_rows import lhs_panels
 from kernels.families.planes.unpack import by_vector, codes, operand_names, weights
-from kernels.families.planes.verbs import Entry, halves_of_pairs
+from kernels.families.planes.verbs import Entry, Sum, halves_of_pairs
 from kernels.families.planes.x86 import PlaneVnni
-from kernels.families.supers.gemm import SuperGemm
+from kernels.families.supers.gemm import Stretch, SuperGemm
 from kernels.families.supers.lhs_unsigned import LOUD, ZERO, UnsignedQsi8d256, emit_pack
 from kernels.families.supers.names import super_name
 from kernels.families.supers.unpack import Entries, scale_pairs
 from kernels.families.variant import MatmulVariant, PackVariant
-from kernels.jit.ir import I32, I64, Value, Variable, vector
+from kernels.jit.ir import I32, I64, Function, Value, Variable, vector
 from kernels.quant.super_blocks import SUB_BLOCKS
 
 HALVES = 2
@@ -48,6 +47,9 @@ class UnsignedLhsVnni(PlaneVnni):
 
     def owed(self, code: PlaneCode) -> int:
         return 0
+
+    def dot(self, f: Function, code: PlaneCode, total: Sum, weights: Value, lhs: Value, factor: Value | None) -> Sum:
+        return PlaneVnni.dot(self, f, code, total, lhs, weights, factor)
 
 
 def paired_gemm(rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:
@@ -86,24 +88,23 @@ class _PairedGemm(SuperGemm):
                 entries[f"start{half}"] = f.const(self.ints, BIASES[half]) - total
         return made
 
-    def tile_of(self, n0: Value, index: Value, panels: int, m0: Value, rows: int) -> None:
+    def tile_of(self, stretch: Stretch, m0: Value, rows: int) -> None:
         f = self.f
-        sources = lhs_panels(self, m0, rows, index * self.rows_layout.super_bytes)
-        loud = reduce(or_, [f.load(I32, source, LOUD * self.lhs.scalars_bytes, align=4) for source in sources])
+        at = LOUD * self.lhs.scalars_bytes
+        loud = reduce(or_, [f.load(I32, source, at, align=4) for source in self.sources(stretch, m0, rows)])
         with f.when(f.compare("eq", loud, 0)):
-            self._tile(n0, index, panels, m0, rows, self._add_paired)
+            self._tile(stretch, m0, rows, self._add_paired)
         with f.when(f.compare("ne", loud, 0)), f.loop(0, f.const(I64, rows)) as row:
-            self._tile(n0, index, panels, m0 + row, 1, self._add_apart)
+            self._tile(stretch, m0 + row, 1, self._add_apart)
 
-    def _tile(self, n0: Value, index: Value, panels: int, m0: Value, rows: int, add: AddBlock) -> None:
+    def _tile(self, stretch: Stretch, m0: Value, rows: int, add: AddBlock) -> None:
         f = self.f
-        sources = lhs_panels(self, m0, rows, index * self.rows_layout.super_bytes)
-        first = self.blocks_of(sources)
-        totals = [[f.variable(f.zero(self.ints)) for _ in range(panels)] for _ in range(rows)]
+        first = self.blocks_of(self.sources(stretch, m0, rows))
+        totals = [[f.variable(f.zero(self.ints)) for _ in range(stretch.panels)] for _ in range(rows)]
         with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
-            columns = self.entries(f.offset(self.scratch, b * self.block_bytes), self.block_names, panels)
+            columns = self.entries(f.offset(self.scratch, b * self.block_bytes), self.block_names, stretch.panels)
             add(totals, columns, [f.offset(row, b * self.lhs.block_bytes) for row in first])
-        self.finish(n0, index, panels, m0, sources, rows, [[total.get() for total in of_row] for of_row in totals])
+        self.finish(stretch, m0, rows, [[total.get() for total in of_row] for of_row in totals])
 
     def _add_paired(self, totals: Totals, columns: Sequence[Entry], lhs: Sequence[Value]) -> None:
         f = self.f
@@ -140,7 +141,8 @@ class _PairedGemm(SuperGemm):
         return sums
 
     def _dot(self, total: Value, operand: Value, lhs: Value) -> Value:
-        return self.f.call(f"llvm.x86.avx512.vpdpbusd.{32 * self.verbs.lanes}", self.ints, total, lhs, operand)
+        (part,) = self.verbs.dot(self.f, self.code, Sum(parts=(total,)), operand, lhs, None).parts
+        return part
 
     @property
     def ints(self) -> str:
