@@ -4,7 +4,7 @@
                  dst lhs    mr x kr  rhs  nr x kr  m x n x k step, engine, technique
 
 The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `amx`, `avx512`, `avx2`, `avx` (AVX2 with
-AVX-VNNI) and `scalar` are ours.
+AVX-VNNI) and `scalar` are ours, and `ahead` behind a technique: weights are asked for before they are read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 from kernels.errors import KernelsError
 
+AHEAD = "ahead"
 ENGINES = ("neon", "sve", "sme2", "amx", "avx512", "avx2", "avx", "scalar")
 
 _MATMUL = re.compile(
@@ -52,6 +53,11 @@ class MatmulName:
         operands = f"{self.dst}_{self.lhs}p{self.mr}x{self.lhs_kr}_{self.rhs}p{self.nr}x{self.rhs_kr}"
         tech = f"_{self.tech}" if self.tech else ""
         return f"matmul_clamp_{operands}_{self.m_step}x{self.n_step}x{self.k_step}_{self.engine}{tech}"
+
+    @property
+    def instructions(self) -> str:
+        """What the technique multiplies with."""
+        return self.tech.removesuffix(AHEAD)
 
     @property
     def family(self) -> str:

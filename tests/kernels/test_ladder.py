@@ -137,10 +137,10 @@ def test_candidates_run_here_and_read_what_the_static_choice_reads(family: Famil
 
 
 def test_what_may_take_the_place_of_a_static_choice() -> None:
-    """Tiles with and without tile registers; of NEON's and AVX512's, those that another length of K may prefer."""
+    """Tiles with and without tile registers; of GEMVs, those that another length of K or memory may prefer."""
     found = {
         (cpu.name, source): [
-            [f"{v.name.m_step}x{v.name.n_step}" for v in variants]
+            [f"{v.name.m_step}x{v.name.n_step}{v.name.tech.removeprefix(v.name.instructions)}" for v in variants]
             for variants in (family.gemms_beside(choice.gemm), family.gemvs_beside(choice.gemm))
         ]
         for cpu in (SAPPHIRE_RAPIDS, ICELAKE, N2, ZEN3)
@@ -148,12 +148,12 @@ def test_what_may_take_the_place_of_a_static_choice() -> None:
         for family in (family_for(source),)
         for choice in (choose_matmul(family, cpu),)
     }
-    assert found["sapphirerapids", "Q4_0"] == [["16x16", "6x32"], ["1x16", "1x64"]]
+    assert found["sapphirerapids", "Q4_0"] == [["16x16", "6x32"], ["1x16", "1x64", "1x16ahead"]]
     assert found["sapphirerapids", "Q2_K"] == [["16x16"], ["1x16"]]
     assert found["sapphirerapids", "Q6_K"] == [["16x16", "6x32"], ["1x16"]]
-    assert found["sapphirerapids", "Q8_0"] == [["16x16"], ["1x16", "1x64"]]
+    assert found["sapphirerapids", "Q8_0"] == [["16x16"], ["1x16", "1x64", "1x16ahead"]]
     assert found["sapphirerapids", "gemmule.QC8"] == [["16x32"], ["1x16"]]
-    assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64"]]
+    assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64", "1x16ahead"]]
     assert found["neoverse-n2", "Q4_0"] == [["8x4", "16x4"], ["1x8", "1x16"]]
-    assert found["znver3", "Q4_0"] == [["3x16"], ["1x8"]]
+    assert found["znver3", "Q4_0"] == [["3x16"], ["1x8", "1x8ahead"]]
     assert all(len(gemms) == len(gemvs) == 1 for (_, source), (gemms, gemvs) in found.items() if source == "F32")

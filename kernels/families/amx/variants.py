@@ -53,7 +53,7 @@ def _few_rows(name: MatmulName, rhs: Rhs32 | PlaneRhs, f: Function) -> None:
     features = AMX_INT8.attributes
     if isinstance(rhs, PlaneRhs):
         lhs, emit = (SUPER_LAYOUT, emit_super_columns) if rhs.code.is_super else (TILE_LAYOUT, emit_columns)
-        emit(PlaneTile(name, lhs, rhs, FEW_PLANE_ROWS, 1, PlaneVnni(COLUMNS), features, PREFETCH_BYTES), f)
+        emit(PlaneTile(name, lhs, rhs, FEW_PLANE_ROWS, 1, PlaneVnni(COLUMNS), features, asks_ahead=True), f)
     else:
         tile = LaneTile(name, TILE_LAYOUT, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, PREFETCH_BYTES)
         LaneEmission(tile, f).columns_from(f.const(I64, 0))

@@ -18,6 +18,7 @@ from kernels.families.block32.unpacked import PANELS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
+from kernels.naming import AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,10 @@ class _LaneRung:
     unpacked_rows: more rows than `few_rows` take the tile of kernels.families.block32.unpacked, with so many at a time.
     On Zen 4 it is never the faster one (16 rows of Q4_0, Q4_1: 0.8 of the lane tile's speed, 48: 0.96, 256: 0.99); of
     Ice Lake llvm-mca says that it is from some 24 rows of Q4_0 on, and from 16 of Q4_1.
-    gemv_panels: at a time: the static choice, then candidates.
-    gemv_prefetch: bytes ahead. Panels are a few KB, and several at a time would restart the hardware's prefetcher at
-    each: one panel after the other is one stream (AVX2, weights beyond the caches: 11 GB/s a core with two panels
-    at a time, 16 with one, 23 with prefetches 2 KB ahead).
+    few_prefetch: bytes ahead that tiles of few rows ask for weights.
+    gemvs: panels at a time and bytes ahead, the static choice, then candidates. A panel after the other is one stream,
+    which Zen 4 follows by itself: asking, too, takes a tenth of the speed (weights beyond the caches, GB/s a core
+    without and with: Q4_0 33 and 29.6, Q4_1 33 and 27, with AVX2 31 and 27.5). An older core had 16 and 23.
     """
 
     rung: Rung
@@ -40,8 +41,8 @@ class _LaneRung:
     tech: str
     mr: int
     gemm: tuple[int, int]
-    gemv_panels: tuple[int, ...]
-    gemv_prefetch: int = 0
+    gemvs: tuple[tuple[int, int], ...]
+    few_prefetch: int = 0
     paired_bias: bool = False
     unsigned_bytes: bool = False
     signed_nibbles: bool = False
@@ -59,11 +60,11 @@ _LANE_RUNGS = (
         "dotprod",
         mr=4,
         gemm=(8, 1),
-        gemv_panels=(2,),
+        gemvs=((2, 0),),
         signed_nibbles=True,
         float_bits=True,
     ),
-    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=(2,)),
+    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemvs=((2, 0),)),
     _LaneRung(
         AVX512_VNNI,
         Avx512Vnni(),
@@ -71,8 +72,8 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(8, 1),
-        gemv_panels=(1, 4),
-        gemv_prefetch=2048,
+        gemvs=((1, 0), (4, 0), (1, 2048)),
+        few_prefetch=2048,
         unsigned_bytes=True,
         unpacked_rows=6,
         few_rows=32,
@@ -84,8 +85,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(5, 1),
-        gemv_panels=(1,),
-        gemv_prefetch=2048,
+        gemvs=((1, 0), (1, 2048)),
         unsigned_bytes=True,
     ),
     _LaneRung(
@@ -95,13 +95,13 @@ _LANE_RUNGS = (
         "maddubs",
         mr=1,
         gemm=(6, 1),
-        gemv_panels=(1,),
-        gemv_prefetch=2048,
+        gemvs=((1, 0), (1, 2048)),
+        few_prefetch=2048,
         paired_bias=True,
         byte_gemm=(2, 2),
         unpacked_rows=3,
     ),
-    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemv_panels=(1,)),
+    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemvs=((1, 0),)),
 )
 
 
@@ -118,7 +118,7 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
     return (
         *tiles,
         _gemm_variant(code, use, gemm_lhs, rhs),
-        *(_gemv_variant(use, gemv_lhs, rhs, panels) for panels in use.gemv_panels),
+        *(_gemv_variant(use, gemv_lhs, rhs, panels, ahead) for panels, ahead in use.gemvs),
     )
 
 
@@ -126,16 +126,15 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     rows, panels = use.gemm if code.is_nibble else use.byte_gemm or use.gemm
     m_step, n_panels = (use.unpacked_rows, PANELS) if use.unpacked_rows else (rows, panels)
     name = block32_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
-    prefetch = use.gemv_prefetch if use.unpacked_rows else 0  # then it has few rows, and weights come as to a GEMV
-    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, prefetch, use.float_bits)
+    tile = LaneTile(name, lhs, rhs, rows, panels, use.isa, use.rung.attributes, use.few_prefetch, use.float_bits)
     emit = UnpackedTile(tile, use.unpacked_rows, use.few_rows).emit if use.unpacked_rows else tile.emit
     few_rows = use.few_rows if use.unpacked_rows else 0
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit, few_rows=few_rows)
 
 
-def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int) -> MatmulVariant:
-    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, use.tech)
-    tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, use.gemv_prefetch, use.float_bits)
+def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int, ahead: int) -> MatmulVariant:
+    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, use.tech + AHEAD * (ahead > 0))
+    tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, ahead, use.float_bits)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 
 

@@ -39,7 +39,6 @@ _ACTIVATIONS = Activations(
     tiles=tile_variant,
     mopa=PlaneMopa,
     streaming_gemv=PlaneStreamingGemv,
-    gemv_prefetches=True,
 )
 
 

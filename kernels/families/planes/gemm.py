@@ -58,7 +58,7 @@ class _Gemm(BlockEmission):
                 into = f.offset(self.scratch, index * self.record_bytes)
                 for p in range(panels):
                     block = f.offset(panel, self.rhs_panel_bytes * p + (start + index) * self.rhs.block_bytes)
-                    if self.tile.prefetch_bytes:  # few rows are multiplied sooner than memory answers
+                    if self.tile.asks_ahead:
                         ahead = f.offset(block, self.rhs_panel_bytes * panels)
                         f.prefetch_lines(ahead, self.rhs.block_bytes, locality=2)
                     for v, entries in enumerate(unpack(f, self.rhs, self.verbs, block)):

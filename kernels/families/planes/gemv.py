@@ -1,4 +1,8 @@
-"""The plane GEMV: each block of a group of panels is unpacked and multiplied with the one row."""
+"""The plane GEMV: each block of a group of panels is unpacked and multiplied with the one row.
+
+Nothing is asked for ahead: on Zen 4 that took a tenth of the speed (weights beyond the caches, GB/s a core with and
+without: Q5_0 29 and 32.7, IQ4_NL 29 and 32.4).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ def emit_gemv(tile: PlaneTile) -> str:
 
 class _Gemv(BlockEmission):
     def columns(self, n0: Value, panel: Value, panels: int) -> None:
-        f, tile = self.f, self.tile
+        f = self.f
         acc = [f.variable(f.zero(self.floats)) for _ in range(panels)]
         addresses = [f.offset(panel, self.rhs_panel_bytes * p) for p in range(panels)]
         with f.loop(0, self.num_blocks) as index:
@@ -24,8 +28,6 @@ class _Gemv(BlockEmission):
             (owed,) = self.owing([lhs], 1)
             for address, variable in zip(addresses, acc, strict=True):
                 block = f.offset(address, index * self.rhs.block_bytes)
-                if tile.prefetch_bytes:
-                    f.prefetch_lines(f.offset(block, tile.prefetch_bytes), self.rhs.block_bytes)
                 (entries,) = unpack(f, self.rhs, self.verbs, block)
                 total = self.verbs.start(f, self.code, owed)
                 for step, operand in enumerate(row):

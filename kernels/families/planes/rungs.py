@@ -27,7 +27,7 @@ class PlaneRung:
     nr: int
     gemm: tuple[int, int]
     gemv_panels: int
-    prefetch: int = 0
+    asks_ahead: bool = False
     gemv: tuple[Verbs, str] | None = None
     gemm16: tuple[int, int] | None = None
 
@@ -69,7 +69,7 @@ RUNGS = (
         nr=16,
         gemm=(6, 2),
         gemv_panels=1,
-        prefetch=2048,
+        asks_ahead=True,
     ),
     PlaneRung(
         AVX_VNNI,
@@ -82,7 +82,7 @@ RUNGS = (
         gemm=(3, 2),
         gemm16=(2, 2),
         gemv_panels=1,
-        prefetch=2048,
+        asks_ahead=True,
     ),
     PlaneRung(
         AVX2,
@@ -94,7 +94,7 @@ RUNGS = (
         nr=8,
         gemm=(3, 2),
         gemv_panels=1,
-        prefetch=2048,
+        asks_ahead=True,
     ),
     PlaneRung(
         SCALAR, PlanePortable(), "scalar", "", lhs=Qsi8d32(1, 4), row=Qsi8d32(1, 4), nr=8, gemm=(2, 1), gemv_panels=1

@@ -44,7 +44,7 @@ class IntegerLhs(Protocol):
 class PlaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels.
 
-    prefetch_bytes: how far ahead the GEMV asks for weights; a GEMM asks for those of the next panels; 0: neither.
+    asks_ahead: for the weights of the next panels, which few rows multiply sooner than memory answers.
     as_written: instructions keep the order of the emitter, where LLVM's own needs more registers than there are.
     """
 
@@ -55,7 +55,7 @@ class PlaneTile:
     panels: int
     verbs: Verbs
     features: str
-    prefetch_bytes: int = 0
+    asks_ahead: bool = False
     as_written: bool = False
 
     def function(self) -> Function:

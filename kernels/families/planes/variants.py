@@ -36,8 +36,7 @@ class Activations(Generic[Lhs]):
     """One kind of them, and the emitters that multiply it with planes.
 
     layout: in panels as a rung has them. name: from both layouts, rows, panels, engine and tech. tiles: the GEMM of the
-    tile registers. gemv_prefetches: whether the GEMV asks for weights as far ahead as the rung says.
-    paired_gemm: AVX512-VNNI's, for operands with byte scales per 16.
+    tile registers. paired_gemm: AVX512-VNNI's, for operands with byte scales per 16.
     """
 
     layout: Callable[[Qsi8d32], Lhs]
@@ -48,7 +47,6 @@ class Activations(Generic[Lhs]):
     tiles: Callable[[PlaneRhs], MatmulVariant]
     mopa: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     streaming_gemv: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
-    gemv_prefetches: bool
     paired_gemm: Callable[[PlaneRhs, PlaneRung], MatmulVariant] | None = None
 
     def variants(self, code: PlaneCode) -> tuple[MatmulVariant, ...]:
@@ -59,9 +57,8 @@ class Activations(Generic[Lhs]):
     def _of_rung(self, code: PlaneCode, use: PlaneRung) -> list[MatmulVariant]:
         row, rhs = self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
         verbs, tech = use.gemv or (use.verbs, use.tech)
-        prefetch = use.prefetch if self.gemv_prefetches else 0
         name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
-        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes, prefetch)
+        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)
         tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
         return [
             *tiles,
@@ -76,7 +73,7 @@ class Activations(Generic[Lhs]):
         lhs = self.layout(use.lhs)
         rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
         name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)
-        tile = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.prefetch)
+        tile = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.asks_ahead)
         return MatmulVariant(name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, tile))
 
     def _streaming(self, code: PlaneCode, rung: Rung) -> list[MatmulVariant]:

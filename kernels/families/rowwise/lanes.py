@@ -31,7 +31,7 @@ class RowTile:
     """A matmul micro-kernel of `rows` x `panels` panels of one vector each.
 
     joins: sums of a block are int16 pairs, joined to int32 after it. float_bits: the sums of a group start as
-    kernels.families.block32.float_bits has it. prefetch_bytes: how far ahead the GEMV asks for weights.
+    kernels.families.block32.float_bits has it. prefetch_bytes: how far ahead a tile of few rows asks for weights.
     """
 
     name: MatmulName

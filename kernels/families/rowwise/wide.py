@@ -1,44 +1,50 @@
-"""The row-wise tile for 32 vector registers: 12 rows x 2 panels, whose operands are loaded where they are used.
+"""The row-wise tile for 32 vector registers: 12 or 6 rows x 2 panels, whose operands are loaded where they are used.
 
     for each pair of panels, for each stretch of K that an L1 holds:
       nibbles: scratch = the pair's weights as bytes and its scales as f32, once for all rows of the portion
-      for each 12 rows: acc from dst, but for the first stretch; sums as in kernels.families.rowwise.lanes; acc to dst
+      for each few rows: acc from dst, but for the first stretch; sums as in kernels.families.rowwise.lanes; acc to dst
 
 A step of 4 along K loads 2 vectors of weights and 12 scalars of the LHS for 24 dot products: loads are not what bounds
-it, as in a tile of one panel, where each dot product loads its own scalar. Between stretches int32 sums (groups: f32)
-rest in dst as they are, so the bits are those of the other tiles. Of groups, the 24 float sums lie on the stack while
-the 24 integer ones of a group are in registers: 24 loads and stores beside 192 dot products or more. Rows that are left
-take tiles of 8, 4 and fewer; portions of few rows, and a last single panel, go to the lane tile. Dot products are
-pinned in the order written.
+it, as in a tile of one panel, where each dot product loads its own scalar. Groups have integer sums beside the float
+ones, so 6 rows fill the registers (12 with float sums on the stack: 0.85 of the speed with groups of 32, 0.92 of 64).
+Between stretches int32 sums (groups: f32) rest in dst as they are, so the bits are those of the other tiles. Rows that
+are left take tiles of 8, 4 and fewer; portions of few rows, and a last single panel, go to the lane tile. Dot products
+are pinned in the order written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kernels.families.rowwise.code import RowCode
 from kernels.families.rowwise.lanes import GROUPS, RowEmission, RowTile
 from kernels.jit.ir import I8, I32, I64, Value, Variable, vector
 from kernels.quant.blocks import BLOCK
 
 PANELS = 2
-ROWS = 12
 FEW_ROWS = 8  # up to here the lane tile is as fast, and reads weights once
-STRETCH = 768  # of K: 24 KiB of weights as bytes, beside 9 KiB of 12 rows
+STRETCH = 640  # of K: 20 KiB of weights as bytes, beside 8 KiB of 12 rows
 REGISTERS = "v"  # of LLVM's constraints: any of the 32
+
+
+def wide_rows(code: RowCode) -> int:
+    """Of a tile."""
+    return 6 if code.group else 12
 
 
 @dataclass(frozen=True, slots=True)
 class WideRowTile:
-    """A GEMM of 12 rows x 2 panels beside `few`, the lane tile of the same layouts."""
+    """A GEMM of `rows` x 2 panels beside `few`, the lane tile of the same layouts."""
 
     few: RowTile
+    rows: int
 
     def emit(self) -> str:
         lanes = RowEmission.begin(self.few)
         f = lanes.f
         first = f.variable(f.const(I64, 0))
         with f.when(f.compare("sgt", f["m"], FEW_ROWS)):
-            _WideEmission(lanes).emit()
+            _WideEmission(lanes, self.rows).emit()
             first.set(f["n"] - f.remainder(f["n"], PANELS * self.few.rhs.nr))
         lanes.columns_from(first.get())
         f.ret()
@@ -48,7 +54,8 @@ class WideRowTile:
 class _WideEmission:
     """The part for many rows and whole pairs of panels."""
 
-    def __init__(self, lanes: RowEmission) -> None:
+    def __init__(self, lanes: RowEmission, rows: int) -> None:
+        self.rows = rows
         self.lanes, self.f, self.isa = lanes, lanes.f, lanes.isa
         self.lhs, self.rhs, self.code = lanes.lhs, lanes.rhs, lanes.rhs.code
         self.vector_bytes = 4 * self.isa.lanes
@@ -93,15 +100,16 @@ class _WideEmission:
 
     def _rows(self, n0: Value, panels: list[Value], turns: list[Value], start: Value, count: Value) -> None:
         f, m = self.f, self.f["m"]
-        left = f.remainder(m, ROWS)
+        left = f.remainder(m, self.rows)
         full = m - left
-        with f.loop(0, full, ROWS) as m0:
-            self._tile(m0, n0, panels, turns, start, count, ROWS)
+        with f.loop(0, full, self.rows) as m0:
+            self._tile(m0, n0, panels, turns, start, count, self.rows)
         at = f.variable(full)
         for rows in (8, 4):
-            with f.when(f.compare("ne", left & rows, 0)):
-                self._tile(at.get(), n0, panels, turns, start, count, rows)
-                at.set(at.get() + rows)
+            if rows < self.rows:
+                with f.when(f.compare("ne", left & rows, 0)):
+                    self._tile(at.get(), n0, panels, turns, start, count, rows)
+                    at.set(at.get() + rows)
         for few in range(1, 4):
             with f.when(f.compare("eq", left & 3, few)):
                 self._tile(at.get(), n0, panels, turns, start, count, few)

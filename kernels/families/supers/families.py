@@ -35,7 +35,6 @@ _ACTIVATIONS = Activations(
     tiles=super_tile_variant,
     mopa=SuperMopa,
     streaming_gemv=SuperStreamingGemv,
-    gemv_prefetches=False,
     paired_gemm=paired_gemm,
 )
 

@@ -90,12 +90,12 @@ class SuperGemm(SuperEmission):
     def _unpack(self, header: Value, p: int, panels: int) -> None:
         f, rhs = self.f, self.rhs
         ahead = f.offset(header, self.rhs_panel_bytes * panels)
-        if self.tile.prefetch_bytes:  # few rows are multiplied sooner than memory answers
+        if self.tile.asks_ahead:
             f.prefetch_lines(ahead, rhs.header_bytes, locality=2)
         self._store(unpack_super(f, rhs, self.verbs, header, self.code), self.of_super, self.super_names, p)
         with f.loop(0, f.const(I64, SUB_BLOCKS)) as b:
             at = b * rhs.block_bytes + rhs.header_bytes
-            if self.tile.prefetch_bytes:
+            if self.tile.asks_ahead:
                 f.prefetch_lines(f.offset(ahead, at), rhs.block_bytes, locality=2)
             made = self.unpacked(f.offset(header, at))
             self._store(made, f.offset(self.scratch, b * self.block_bytes), self.block_names, p)

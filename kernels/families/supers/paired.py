@@ -56,7 +56,7 @@ def paired_gemm(rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:
     lhs, rung = UnsignedQsi8d256(1, rhs.kr), use.rung
     rows, panels = use.gemm
     name = super_name(lhs, rhs, rows, panels, use.engine, use.tech)
-    tile = PlaneTile(name, lhs, rhs, rows, panels, UnsignedLhsVnni(use.verbs.lanes), rung.attributes, use.prefetch)
+    tile = PlaneTile(name, lhs, rhs, rows, panels, UnsignedLhsVnni(use.verbs.lanes), rung.attributes, use.asks_ahead)
     pack = PackVariant(f"{lhs.pack_name}_{rung.name}", rung, lhs, partial(emit_pack, lhs, rung))
     return MatmulVariant(name, rung, lhs, rhs, pack, partial(emit_gemm, tile))
 

@@ -91,9 +91,9 @@ def test_every_hot_loop_keeps_its_operations(variant: MatmulVariant) -> None:
     text = "\n".join(lines)
     assert not re.search(r"\(%r|%r[a-z0-9]+", text), "no memory, no address"
     sources = variant.name.m_step * variant.name.n_step * variant.name.k_step
-    lanes = {"maddubs": 32, "vnni": 64 if variant.name.engine == "avx512" else 32}.get(variant.name.tech)
+    lanes = {"maddubs": 32, "vnni": 64 if variant.name.engine == "avx512" else 32}.get(variant.name.instructions)
     if lanes is None:
         lanes = 16 if variant.name.engine == "avx512" else 8
     dots = re.findall(r"\t(vpdpbusd|vpmaddubsw|vfmadd\w+ps)\t?", text)
-    dots = [name for name in dots if name.startswith("vf") == (variant.name.tech == "fma")]
+    dots = [name for name in dots if name.startswith("vf") == (variant.name.instructions == "fma")]
     assert len(dots) >= sources // lanes
