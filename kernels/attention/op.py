@@ -107,8 +107,6 @@ def _run(op: Any, thread: Any, step: Any, part_address: int, next_address: int) 
     table = step.block_tables + 4 * step.max_blocks * part.sequence
     stored = op.partials + record_bytes * part.partials
     is_cut = part.arrivals != 0
-    if not is_cut:
-        _clear(state, num_rows, record_bytes)
     for index in range(part.start, part.stop):
         for head in range(part.num_heads):
             if index + 1 == part.stop and next_address != 0:
@@ -116,13 +114,18 @@ def _run(op: Any, thread: Any, step: Any, part_address: int, next_address: int) 
                 _look_ahead(op, thread, step, following, following.start, head)
             else:
                 _look_ahead(op, thread, step, part, min(index + 1, part.stop - 1), head)
-            into = stored + (index - part.first) * unit_bytes + head * head_bytes if is_cut else partial
+            of_head = head * head_bytes
+            into = partial
+            if is_cut:
+                into = stored + (index - part.first) * unit_bytes + of_head
+            elif index == part.start:  # what merging into nothing would leave there
+                into = state + of_head
             kv = op.kv + (part.kv_head + head) * op.head_stride
             rows = (head_rows, q + 4 * op.head_dim * head_rows * head, positions)
             cache = (index * RANGE_TOKENS, table, kv, op.block_stride)
             call_kernel(kernel, (*rows, *cache, into, thread.scratch))
-            if not is_cut:
-                call_kernel(op.merge, (head_rows, into, state + head * head_bytes))
+            if into == partial:
+                call_kernel(op.merge, (head_rows, into, state + of_head))
     if is_cut:
         if atomic_add_i32(part.arrivals, np.int32(1)) != part.unit_parts - 1:
             return
