@@ -25,8 +25,8 @@ MANY_TOKENS = 24
 """From here on only whole tiles; with fewer, what would be left out is more than what a broken tile costs."""
 CROWD = 8.0
 """With so many streams to a waiting prompt a step takes twice as long; with fewer it takes longer by as much."""
-FLUENT_S = 0.032
-"""Because of a crowd, a step takes no longer: 31 tokens a second are more than anybody reads."""
+FLUENT_S = 0.030
+"""Because of a crowd, a step takes no longer: 33 tokens a second are more than anybody reads."""
 FIXED_ROWS = 8
 """A step without any row would take about as long as so many rows add: the weights have to be read."""
 STEPS_BETWEEN = 32
