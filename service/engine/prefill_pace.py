@@ -14,8 +14,8 @@ from statistics import median
 
 MARGIN = 0.95
 """Of the time that a target, or fluent streams, leave for prompts: estimates err, and it is for nearly all steps."""
-SHARE = 1.15
-"""Of the time that streams take alone, prompts add so much, if they may. A prompt then takes 1 + 1 / 1.15 times what
+SHARE = 1.1
+"""Of the time that streams take alone, prompts add so much, if they may. A prompt then takes 1 + 1 / 1.1 times what
 its tokens cost beside streams; the 95th percentile of what a stream waits for a token is twice that without prompts,
 for callers share the cores, and what they take of a step does not double."""
 TILE_TOKENS = 4
