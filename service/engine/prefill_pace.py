@@ -16,8 +16,8 @@ MARGIN = 0.95
 """Of the time that a target, or fluent streams, leave for prompts: estimates err, and it is for nearly all steps."""
 SHARE = 1.1
 """Of the time that streams take alone, prompts add so much, if they may. A prompt then takes 1 + 1 / 1.1 times what
-its tokens cost beside streams; the 95th percentile of what a stream waits for a token is twice that without prompts,
-for callers share the cores, and what they take of a step does not double."""
+its tokens cost beside streams; the 95th percentile of what a stream waits for a token is under twice that without
+prompts, for callers share the cores, and what they take of a step does not double."""
 TILE_TOKENS = 4
 """Kernels compute whole tiles of rows: what lies between two multiples costs nearly as much as the higher one. And
 prompts make this much progress in a step, whatever it costs."""

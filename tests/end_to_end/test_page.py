@@ -108,7 +108,7 @@ def test_stop_and_clear(page: Page, server: Server) -> None:
         ("one two", ["one", " two"], ["one", " two"]),
         ("aҀbb", ["a", "\ufffd", "\ufffd", "b", "b"], ["a", "Ҁ", "b", "b"]),
         ("Ҁ", ["\ufffd", "\ufffd"], ["Ҁ"]),
-        ("end", ["end", "<|im_end|>"], ["end"]),
+        ("end", ["end", "<|im_end|>", ""], ["end"]),
     ],
 )
 def test_every_piece_of_an_answer_has_its_tokens(

@@ -133,7 +133,8 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
 
 
 def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int, ahead: int) -> MatmulVariant:
-    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, use.tech + AHEAD * (ahead > 0))
+    tech = use.tech + AHEAD if ahead else use.tech
+    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, tech)
     tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, ahead, use.float_bits)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 

@@ -108,7 +108,7 @@ def _gemm_variant(use: _LaneRung, rhs: RowRhs) -> MatmulVariant:
     m_step, n_panels, mr, few_rows = rows, panels, use.mr, 0
     if use.is_wide:
         m_step, n_panels, few_rows = wide_rows(code), PANELS, FEW_ROWS
-        mr = 1 if m_step % mr else mr
+        mr = 1 if m_step % mr else mr  # a tile begins where a panel of the LHS does
     lhs = Qai8dx(mr, 4, True, use.paired_bias)
     name = row_name(lhs, rhs, m_step, n_panels * rhs.nr, use.engine, use.tech)
     tile = _tile(use, name, lhs, rhs, (rows, panels), use.few_prefetch)

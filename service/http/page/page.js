@@ -55,7 +55,7 @@ function piecesOf(text, tokens) {
   let waiting = [];
   let rest = text;
   for (const token of tokens) {
-    const start = rest.indexOf(token[0]);
+    const start = token[0] ? rest.indexOf(token[0]) : -1;
     if (start < 0) {
       waiting.push(token);
       continue;
