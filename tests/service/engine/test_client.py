@@ -92,8 +92,8 @@ async def test_an_abandoned_stream_frees_its_blocks_within_a_step(how: str) -> N
     runner = FakeRunner()
     async with serving(runner) as client:
         other = request(max_tokens=12, id="other")
+        runner.hold()  # before the first request: else all of its tokens may be out before the second one is here
         others = asyncio.create_task(tokens_of(client.generate(other)))
-        runner.hold()
         victim = client.generate(request(200, max_tokens=500, id="victim"))
         task = asyncio.ensure_future(anext(victim))
         while "victim" not in {name for chunks in runner.plans for name, _, _ in chunks}:
