@@ -25,24 +25,37 @@ class Verdict:
     gain: float
 
 
-def race(runs: Sequence[Callable[[], None]], clock: Callable[[], float], bound_s: float) -> Verdict | None:
-    """runs: the one that wins unless another is clearly faster comes first. None: too few rounds fit the bound.
+def nothing() -> None:
+    """Is to be done."""
+
+
+def race(
+    runs: Sequence[Callable[[], None]],
+    clock: Callable[[], float],
+    bound_s: float,
+    prepare: Callable[[], None] = nothing,
+) -> Verdict | None:
+    """runs: the one that wins unless another is clearly faster comes first. prepare: before each run, its time counts
+    for none of them. None: too few rounds fit the bound.
 
     After a first round, which warms caches, a round begins only if one as long as the last ends within the bound.
     """
     begun_s = before_s = clock()
     for run in runs:
+        prepare()
         run()
     round_s = clock() - before_s
     rounds: list[list[float]] = []
     while len(rounds) < MOST_ROUNDS and clock() - begun_s + round_s <= bound_s:
         before_s = clock()
-        rounds.append([_seconds(run, clock) for run in runs])
+        rounds.append([_seconds(prepare, run, clock) for run in runs])
         round_s = clock() - before_s
     return _verdict(rounds) if len(rounds) >= LEAST_ROUNDS else None
 
 
-def _seconds(run: Callable[[], None], clock: Callable[[], float]) -> float:
+def _seconds(prepare: Callable[[], None], run: Callable[[], None], clock: Callable[[], float]) -> float:
+    """Of the run."""
+    prepare()
     begun_s = clock()
     run()
     return clock() - begun_s

@@ -1,8 +1,7 @@
 """A matmul on made-up panels, once for each candidate: what a race runs, by the macro-kernel and the team that serve.
 
 GEMMs multiply one copy of the weights, as many columns as keep a run short. GEMVs go through copies in turn, more than
-caches hold, as a decode goes through the layers: a run reads a portion, whichever is its candidate, the next run the
-next one.
+small caches hold, as a decode goes through the layers: a run reads a portion, whichever is its candidate.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from kernels.autotune.evict import evictor
 from kernels.autotune.task import TileTask
 from kernels.families.direct import pack_lhs
 from kernels.families.variant import MatmulVariant
@@ -51,7 +51,8 @@ def compile_runners() -> None:
 
 
 class SyntheticMatmul:
-    """gemm_runs, gemv_runs: a call multiplies with the candidate of this index. Close it after use.
+    """gemm_runs, gemv_runs: a call multiplies with the candidate of this index, a GEMV with the portion that
+    `turn` has come to. Close it after use.
 
     product: f32[rows, n or more], what the last run computed: of a GEMV, its first row.
     """
@@ -70,8 +71,9 @@ class SyntheticMatmul:
         panels = -(-n // rhs.nr)
         made = rhs.pack(random_weights(task.choice.family.source, MADE_PANELS * rhs.nr, k, SEED)).reshape(-1)
         num_bytes = panels * rhs.panel_bytes(k)
+        self._evict = evictor(library)
         self._portion = max(1, COLD_BYTES // num_bytes // PORTIONS)
-        copies = np.empty((PORTIONS * self._portion, num_bytes), np.uint8)
+        self._copies = copies = np.empty((PORTIONS * self._portion, num_bytes), np.uint8)
         copies[:] = np.resize(made, num_bytes)
         rows = max(1, min(ROWS, max_rows))
         x = np.random.default_rng(SEED).standard_normal((rows, k), np.float32)
@@ -100,7 +102,7 @@ class SyntheticMatmul:
         self._steps = np.zeros(2, STEP)
         self._steps["num_tokens"] = rows, 1
         self._executor = Executor(program, num_threads, team=team)
-        self._turn = 0
+        self._first_copy = 0
         self.gemm_runs: list[Callable[[], None]] = [partial(self._run, self._steps[:1], op, op + 1) for op in of_gemms]
         self.gemv_runs: list[Callable[[], None]] = [partial(self._run_portion, op) for op in of_gemvs]
 
@@ -112,9 +114,14 @@ class SyntheticMatmul:
         # Runs are methods of this object: a cycle, in which copies would outlive the next task's, and the packing.
         self.gemm_runs, self.gemv_runs = [], []
 
+    def turn(self, from_memory: bool) -> None:
+        """To the next portion, and with it out of all caches if GEMVs are to read it from memory."""
+        self._first_copy = (self._first_copy + self._portion) % len(self._copies)
+        if from_memory:
+            self._evict(self._copies[self._first_copy : self._first_copy + self._portion])
+
     def _run_portion(self, first_op: int) -> None:
-        self._turn = (self._turn + 1) % PORTIONS
-        begin = first_op + self._turn * self._portion
+        begin = first_op + self._first_copy
         self._run(self._steps[1:], begin, begin + self._portion)
 
     def _run(self, step: npt.NDArray[np.void], first_op: int, end_op: int) -> None:

@@ -32,6 +32,12 @@ class TileTask:
         return self.choice.family.gemvs_beside(self.choice.gemm)
 
     @property
+    def num_bytes(self) -> int:
+        """Of the packed weights."""
+        rhs = self.choice.rhs
+        return -(-self.n // rhs.nr) * rhs.panel_bytes(self.k)
+
+    @property
     def is_open(self) -> bool:
         """Whether there is something to choose."""
         return self.n * self.k >= LEAST_ELEMENTS and len(self.gemms) + len(self.gemvs) > 2

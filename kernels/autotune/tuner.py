@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Protocol, Self
 
 from kernels.autotune.memory import Answers, TileAnswer, TileMemory, answers_key
-from kernels.autotune.race import Verdict, race
+from kernels.autotune.race import Verdict, nothing, race
 from kernels.autotune.synthetic import ROWS, SyntheticMatmul, compile_runners
 from kernels.autotune.task import TileTask
 from kernels.cpu import CPU
+from kernels.cpu.caches import last_level_bytes
 from kernels.families.variant import MatmulVariant
 from kernels.jit.library import KernelLibrary
 from kernels.jit.sources import package_digest
@@ -29,6 +31,8 @@ RACE_S = 0.06
 """A race of GEMMs, or of GEMVs."""
 TOTAL_S = 1.0
 """All races of a start, and what they run made ready; compiling comes on top of it."""
+SHARE_OF_CACHE = 2
+"""Weights that fill more than this part of a last level cache, which others share, come from memory."""
 
 
 class Tuning(Enum):
@@ -48,6 +52,7 @@ class Bench(Protocol):
     gemm_runs: list[Callable[[], None]]
     gemv_runs: list[Callable[[], None]]
 
+    def turn(self, from_memory: bool) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -87,14 +92,15 @@ class Autotuner:
             return [task.choice for task in tasks]
         different = {task.identity: task for task in tasks}
         asked = {task.key: task for task in different.values() if task.is_open}
-        answers = self._answers(asked) if asked else {}
+        num_bytes = sum(task.num_bytes for task in tasks)
+        answers = self._answers(asked, num_bytes > last_level_bytes() // SHARE_OF_CACHE) if asked else {}
         choices = {identity: self._applied(task, answers) for identity, task in different.items()}
         return [choices[task.identity] for task in tasks]
 
-    def _answers(self, tasks: Mapping[str, TileTask]) -> Answers:
-        """tasks: by their keys."""
+    def _answers(self, tasks: Mapping[str, TileTask], from_memory: bool) -> Answers:
+        """tasks: by their keys. from_memory: a decode's weights come from there."""
         rows = min(ROWS, self._max_rows)
-        machine = (self._cpu.name, *sorted(self._cpu.features), self._num_threads, rows, package_digest())
+        machine = (self._cpu.name, *sorted(self._cpu.features), self._num_threads, rows, from_memory, package_digest())
         key = answers_key(machine, tasks)
         found = self._memory.find(key)
         if found is not None:
@@ -105,17 +111,17 @@ class Autotuner:
         self.outcome = Tuning.MEASURED
         compile_runners()
         with nullcontext(self._team) if self._team else Team(self._num_threads) as team:
-            answers = self._measured(tasks, team)
+            answers = self._measured(tasks, team, from_memory)
         self._memory.keep(key, answers)
         return answers
 
-    def _measured(self, tasks: Mapping[str, TileTask], team: Team) -> Answers:
+    def _measured(self, tasks: Mapping[str, TileTask], team: Team, from_memory: bool) -> Answers:
         answers: dict[str, TileAnswer] = {}
         left_s = TOTAL_S
         for key, task in tasks.items():
             gemms, gemvs = self._sound(task)
             begun_s = self._clock()
-            answers[key] = self._raced(task, gemms, gemvs, team, left_s)
+            answers[key] = self._raced(task, gemms, gemvs, team, left_s, from_memory)
             left_s -= self._clock() - begun_s
         return answers
 
@@ -128,18 +134,23 @@ class Autotuner:
             [gemvs[0], *(v for v in gemvs[1:] if self._check(static.family, static.gemm, v) is None)],
         )
 
-    def _raced(self, task: TileTask, gemms: Variants, gemvs: Variants, team: Team, left_s: float) -> TileAnswer:
+    def _raced(
+        self, task: TileTask, gemms: Variants, gemvs: Variants, team: Team, left_s: float, from_memory: bool
+    ) -> TileAnswer:
         if left_s <= 0:
             return _answer(gemms, None, gemvs, None)
         end_s = self._clock() + left_s
         with self._prepare(task, gemms, gemvs, self._library, team, self._max_rows) as bench:
             of_gemms = self._race(bench.gemm_runs, end_s)
-            return _answer(gemms, of_gemms, gemvs, self._race(bench.gemv_runs, end_s))
+            of_gemvs = self._race(bench.gemv_runs, end_s, partial(bench.turn, from_memory))
+            return _answer(gemms, of_gemms, gemvs, of_gemvs)
 
-    def _race(self, runs: Sequence[Callable[[], None]], end_s: float) -> Verdict | None:
+    def _race(
+        self, runs: Sequence[Callable[[], None]], end_s: float, prepare: Callable[[], None] = nothing
+    ) -> Verdict | None:
         if len(runs) == 1 or self._clock() >= end_s:
             return None
-        return race(runs, self._clock, min(RACE_S, end_s - self._clock()))
+        return race(runs, self._clock, min(RACE_S, end_s - self._clock()), prepare)
 
     def _applied(self, task: TileTask, answers: Answers) -> MatmulChoice:
         """The static choice, unless other tiles are known to be faster and are right in this process, too."""

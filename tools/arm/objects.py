@@ -14,6 +14,7 @@ from multiprocessing import get_context
 
 from kernels import checksum
 from kernels.attention.variants import ATTENTION_VARIANTS
+from kernels.autotune import evict
 from kernels.jit.build import ObjectCache
 from kernels.jit.folder import cache_folder
 from kernels.ladder import ANY_ARCH, LADDER
@@ -35,6 +36,8 @@ def kernels_of(arch: str) -> Iterator[str]:
             yield read_loop(rung).text
             yield checksum.emit(checksum.name_of(rung), rung)
             yield from (compute_loop(rung, kind).text for kind in KINDS)
+    if arch == evict.ARCH:
+        yield evict.emit()
     for _, variant in matmul_variants():
         if variant.rung.arch in (arch, ANY_ARCH):
             yield variant.emit()

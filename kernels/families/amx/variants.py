@@ -20,6 +20,7 @@ from kernels.families.planes.gemm import emit_columns
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.tile import PlaneTile
 from kernels.families.planes.x86 import PlaneVnni
+from kernels.families.prefetch import OF_FEW_ROWS
 from kernels.families.supers.gemm import emit_columns as emit_super_columns
 from kernels.families.supers.lhs import TILE_LAYOUT as SUPER_LAYOUT
 from kernels.families.supers.lhs import Qsi8d256
@@ -35,11 +36,8 @@ VECTOR_ROWS = 8
 """At a time, in vector registers."""
 FEW_ROWS, FEW_PLANE_ROWS = 12, VECTOR_ROWS
 """Up to here vectors are faster: tiles are mostly empty, and weights are unpacked for one turn of them."""
-PREFETCH_BYTES = 2048
+PREFETCH_BYTES = 4096
 """Ahead, of weights that few rows are multiplied by: they come from memory as a GEMV's do."""
-
-TILE_PREFETCH_BYTES = 4096
-"""The same where tiles multiply."""
 
 
 def records_of(rhs: object) -> Records:
@@ -55,7 +53,7 @@ def _few_rows(name: MatmulName, rhs: Rhs32 | PlaneRhs, f: Function) -> None:
         lhs, emit = (SUPER_LAYOUT, emit_super_columns) if rhs.code.is_super else (TILE_LAYOUT, emit_columns)
         emit(PlaneTile(name, lhs, rhs, FEW_PLANE_ROWS, 1, PlaneVnni(COLUMNS), features, asks_ahead=True), f)
     else:
-        tile = LaneTile(name, TILE_LAYOUT, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, PREFETCH_BYTES)
+        tile = LaneTile(name, TILE_LAYOUT, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, OF_FEW_ROWS)
         LaneEmission(tile, f).columns_from(f.const(I64, 0))
 
 
@@ -83,5 +81,5 @@ def _variant(
     code = rhs.code.name
     name = MatmulName("f32", lhs_name, lhs.mr, lhs.kr, code, rhs.nr, rhs.kr, TILE_ROWS, COLUMNS, BLOCK, "amx", "int8")
     few = partial(_few_rows, name, rhs)
-    gemm = kind(name, records_of(rhs), few, few_rows, AMX_INT8.attributes, TILE_PREFETCH_BYTES)
+    gemm = kind(name, records_of(rhs), few, few_rows, AMX_INT8.attributes, PREFETCH_BYTES)
     return MatmulVariant(name, AMX_INT8, lhs, rhs, pack, gemm.emit, few_rows=few_rows)

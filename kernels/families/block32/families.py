@@ -16,6 +16,7 @@ from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
 from kernels.families.block32.unpacked import PANELS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
+from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
 from kernels.naming import AHEAD
@@ -29,10 +30,7 @@ class _LaneRung:
     unpacked_rows: more rows than `few_rows` take the tile of kernels.families.block32.unpacked, with so many at a time.
     On Zen 4 it is never the faster one (16 rows of Q4_0, Q4_1: 0.8 of the lane tile's speed, 48: 0.96, 256: 0.99); of
     Ice Lake llvm-mca says that it is from some 24 rows of Q4_0 on, and from 16 of Q4_1.
-    few_prefetch: bytes ahead that tiles of few rows ask for weights.
-    gemvs: panels at a time and bytes ahead, the static choice, then candidates. A panel after the other is one stream,
-    which Zen 4 follows by itself: asking, too, takes a tenth of the speed (weights beyond the caches, GB/s a core
-    without and with: Q4_0 33 and 29.6, Q4_1 33 and 27, with AVX2 31 and 27.5). An older core had 16 and 23.
+    gemvs: panels at a time and what they ask for, the static choice, then candidates.
     """
 
     rung: Rung
@@ -41,8 +39,8 @@ class _LaneRung:
     tech: str
     mr: int
     gemm: tuple[int, int]
-    gemvs: tuple[tuple[int, int], ...]
-    few_prefetch: int = 0
+    gemvs: tuple[tuple[int, Prefetch | None], ...]
+    few_prefetch: Prefetch | None = None
     paired_bias: bool = False
     unsigned_bytes: bool = False
     signed_nibbles: bool = False
@@ -60,11 +58,11 @@ _LANE_RUNGS = (
         "dotprod",
         mr=4,
         gemm=(8, 1),
-        gemvs=((2, 0),),
+        gemvs=((2, None),),
         signed_nibbles=True,
         float_bits=True,
     ),
-    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemvs=((2, 0),)),
+    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemvs=((2, None),)),
     _LaneRung(
         AVX512_VNNI,
         Avx512Vnni(),
@@ -72,8 +70,8 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(8, 1),
-        gemvs=((1, 0), (4, 0), (1, 2048)),
-        few_prefetch=2048,
+        gemvs=((1, None), (4, None), (1, OF_STREAM)),
+        few_prefetch=OF_FEW_ROWS,
         unsigned_bytes=True,
         unpacked_rows=6,
         few_rows=32,
@@ -85,7 +83,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(5, 1),
-        gemvs=((1, 0), (1, 2048)),
+        gemvs=((1, None), (1, OF_STREAM)),
         unsigned_bytes=True,
     ),
     _LaneRung(
@@ -95,13 +93,13 @@ _LANE_RUNGS = (
         "maddubs",
         mr=1,
         gemm=(6, 1),
-        gemvs=((1, 0), (1, 2048)),
-        few_prefetch=2048,
+        gemvs=((1, None), (1, OF_STREAM)),
+        few_prefetch=OF_FEW_ROWS,
         paired_bias=True,
         byte_gemm=(2, 2),
         unpacked_rows=3,
     ),
-    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemvs=((1, 0),)),
+    _LaneRung(SCALAR, Portable(), "scalar", "", mr=1, gemm=(2, 1), gemvs=((1, None),)),
 )
 
 
@@ -118,7 +116,7 @@ def _lane_variants(code: WeightCode, use: _LaneRung) -> tuple[MatmulVariant, ...
     return (
         *tiles,
         _gemm_variant(code, use, gemm_lhs, rhs),
-        *(_gemv_variant(use, gemv_lhs, rhs, panels, ahead) for panels, ahead in use.gemvs),
+        *(_gemv_variant(use, gemv_lhs, rhs, panels, prefetch) for panels, prefetch in use.gemvs),
     )
 
 
@@ -132,10 +130,10 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit, few_rows=few_rows)
 
 
-def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int, ahead: int) -> MatmulVariant:
-    tech = use.tech + AHEAD if ahead else use.tech
+def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int, prefetch: Prefetch | None) -> MatmulVariant:
+    tech = use.tech + AHEAD if prefetch else use.tech
     name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, tech)
-    tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, ahead, use.float_bits)
+    tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, prefetch, use.float_bits)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 
 

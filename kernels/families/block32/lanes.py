@@ -18,6 +18,7 @@ from typing import Protocol
 from kernels.families.block32.float_bits import start_bits
 from kernels.families.block32.lhs import Qsi8d32
 from kernels.families.block32.rhs import Rhs32, WeightCode, unpack_nibbles
+from kernels.families.prefetch import Prefetch
 from kernels.jit.constants import MemoryConstants
 from kernels.jit.ir import F32, I8, I32, I64, PTR, Function, Value, Variable, vector
 from kernels.jit.ir_types import AS_WRITTEN
@@ -55,7 +56,7 @@ class Isa(Protocol):
 class LaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels, to be emitted for `isa`.
 
-    prefetch_bytes: how far ahead of its loads it asks for weights, where few rows are multiplied; 0: not at all.
+    prefetch: of weights, where few rows are multiplied.
     float_bits: sums start as kernels.families.block32.float_bits has it; the emitter's order is kept.
     """
 
@@ -66,7 +67,7 @@ class LaneTile:
     panels: int
     isa: Isa
     features: str
-    prefetch_bytes: int = 0
+    prefetch: Prefetch | None = None
     float_bits: bool = False
 
     def emit(self) -> str:
@@ -153,8 +154,8 @@ class LaneEmission:
                 self.starts.refresh()
             lhs_at, rhs_at = index * lhs.block_bytes, index * self.tile.rhs.block_bytes
             blocks = [f.offset(p, rhs_at) for p in rhs_panels]
-            if self.tile.prefetch_bytes:
-                f.prefetch_lines(f.offset(blocks[0], self.tile.prefetch_bytes), self.tile.rhs.block_bytes)
+            if self.tile.prefetch:
+                self.tile.prefetch.ask(f, blocks[0], self.tile.rhs.block_bytes)
             columns = [self.column(block, v) for block in blocks for v in range(self.vectors)]
             for p, lhs_panel in enumerate(lhs_panels):
                 count = min(lhs.mr, rows - p * lhs.mr)

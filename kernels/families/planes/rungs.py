@@ -16,6 +16,7 @@ class PlaneRung:
     """How a rung uses the tiles. `lhs`, `row`: what the block32 families pack on this rung.
 
     gemm: rows x panels; gemm16: of operands with byte scales per 16, which need more registers. gemv: verbs of its own.
+    asks_ahead: GEMMs do; of GEMVs there is one that does, for the machine to choose.
     """
 
     rung: Rung

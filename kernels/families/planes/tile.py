@@ -9,6 +9,7 @@ from typing import Protocol
 from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.verbs import Entry, Verbs, floats
+from kernels.families.prefetch import Prefetch
 from kernels.jit.ir import F32, I32, I64, PTR, Function, Value, Variable
 from kernels.jit.ir_types import AS_WRITTEN
 from kernels.naming import MatmulName
@@ -44,7 +45,8 @@ class IntegerLhs(Protocol):
 class PlaneTile:
     """A matmul micro-kernel of `rows` x `panels` panels.
 
-    asks_ahead: for the weights of the next panels, which few rows multiply sooner than memory answers.
+    asks_ahead: a GEMM for the weights of the next panels, which few rows multiply sooner than memory answers.
+    prefetch: a GEMV's.
     as_written: instructions keep the order of the emitter, where LLVM's own needs more registers than there are.
     """
 
@@ -57,6 +59,7 @@ class PlaneTile:
     features: str
     asks_ahead: bool = False
     as_written: bool = False
+    prefetch: Prefetch | None = None
 
     def function(self) -> Function:
         attributes = (AS_WRITTEN,) if self.as_written else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -13,9 +13,10 @@ from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.rungs import RUNGS, PlaneRung
 from kernels.families.planes.sme2 import AT_ONCE, PANELS
 from kernels.families.planes.tile import IntegerLhs, PlaneTile
+from kernels.families.prefetch import OF_STREAM
 from kernels.families.variant import MatmulVariant, PackedLhs, PackVariant
 from kernels.ladder import AVX512_VNNI, NEON, SME2, Rung
-from kernels.naming import MatmulName
+from kernels.naming import AHEAD, MatmulName
 
 
 class PlaneLhs(IntegerLhs, PackedLhs, Protocol):
@@ -58,12 +59,15 @@ class Activations(Generic[Lhs]):
         row, rhs = self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
         verbs, tech = use.gemv or (use.verbs, use.tech)
         name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
-        gemv = PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)
+        gemvs = [PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)]
+        if use.asks_ahead:
+            gemvs.append(replace(gemvs[0], name=replace(name, tech=tech + AHEAD), prefetch=OF_STREAM))
+        pack = self.pack(row, use.rung)
         tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
         return [
             *tiles,
             self._gemm(rhs, use),
-            MatmulVariant(gemv.name, use.rung, row, rhs, self.pack(row, use.rung), partial(self.gemv, gemv)),
+            *(MatmulVariant(tile.name, use.rung, row, rhs, pack, partial(self.gemv, tile)) for tile in gemvs),
         ]
 
     def _gemm(self, rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:

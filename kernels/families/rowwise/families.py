@@ -10,6 +10,7 @@ from kernels.families.block32.lanes import Isa
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
+from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch
 from kernels.families.rowwise.code import CODES, RowCode
 from kernels.families.rowwise.lanes import RowTile
 from kernels.families.rowwise.lhs import Qai8dx
@@ -21,7 +22,7 @@ from kernels.families.rowwise.sme2 import streaming_variants
 from kernels.families.rowwise.wide import FEW_ROWS, PANELS, WideRowTile, wide_rows
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
-from kernels.naming import MatmulName
+from kernels.naming import AHEAD, MatmulName
 from kernels.quant.blocks import BLOCK
 
 
@@ -30,9 +31,8 @@ class _LaneRung:
     """How a rung uses the lane tile. `gemm`: rows x panels; the other fields as in RowTile and Qai8dx.
 
     joins: nibbles only. byte_gemm: the tile for 8-bit weights where it differs. is_wide: many rows take the tile of
-    kernels.families.rowwise.wide; `gemm` is that of few, which ask for weights few_prefetch bytes ahead.
-    nibble_gemvs: panels of candidates beside gemv_panels, for 4-bit weights. GEMVs ask for nothing: on Zen 4 they
-    reach 85 to 101 % of a core's reading speed, and 72 to 94 % where they ask.
+    kernels.families.rowwise.wide; `gemm` is that of few, few_prefetch what they ask for.
+    gemvs: panels at a time and what they ask for, the static choice, then candidates; nibble_gemvs: more of 4 bits.
     """
 
     rung: Rung
@@ -42,9 +42,9 @@ class _LaneRung:
     mr: int
     gemm: tuple[int, int]
     byte_gemm: tuple[int, int] | None = None
-    gemv_panels: int = 1
-    nibble_gemvs: tuple[int, ...] = ()
-    few_prefetch: int = 0
+    gemvs: tuple[tuple[int, Prefetch | None], ...] = ((1, None),)
+    nibble_gemvs: tuple[tuple[int, Prefetch | None], ...] = ()
+    few_prefetch: Prefetch | None = None
     joins: bool = False
     paired_bias: bool = False
     padded_row: bool = False
@@ -61,11 +61,11 @@ _LANE_RUNGS = (
         "dotprod",
         mr=4,
         gemm=(8, 1),
-        gemv_panels=2,
+        gemvs=((2, None),),
         padded_row=True,
         signed_nibbles=True,
     ),
-    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemv_panels=2, joins=True, padded_row=True),
+    _LaneRung(NEON, Neon(), "neon", "mlal", mr=4, gemm=(4, 1), gemvs=((2, None),), joins=True, padded_row=True),
     _LaneRung(
         AVX512_VNNI,
         Avx512Vnni(),
@@ -73,12 +73,22 @@ _LANE_RUNGS = (
         "vnni",
         mr=4,
         gemm=(8, 1),
-        nibble_gemvs=(4,),
-        few_prefetch=2048,
+        gemvs=((1, None), (1, OF_STREAM)),
+        nibble_gemvs=((4, None),),
+        few_prefetch=OF_FEW_ROWS,
         unsigned_bytes=True,
         is_wide=True,
     ),
-    _LaneRung(AVX_VNNI, AvxVnni(), "avx", "vnni", mr=1, gemm=(5, 1), unsigned_bytes=True),
+    _LaneRung(
+        AVX_VNNI,
+        AvxVnni(),
+        "avx",
+        "vnni",
+        mr=1,
+        gemm=(5, 1),
+        gemvs=((1, None), (1, OF_STREAM)),
+        unsigned_bytes=True,
+    ),
     _LaneRung(
         AVX2,
         Avx2(),
@@ -87,6 +97,7 @@ _LANE_RUNGS = (
         mr=1,
         gemm=(4, 1),
         byte_gemm=(2, 2),
+        gemvs=((1, None), (1, OF_STREAM)),
         joins=True,
         paired_bias=True,
     ),
@@ -98,8 +109,8 @@ def _lane_variants(code: RowCode, use: _LaneRung) -> tuple[MatmulVariant, ...]:
     flipped = use.signed_nibbles if code.is_nibble else use.unsigned_bytes
     rhs = RowRhs(code, use.isa.lanes, 4, flipped)
     tiles = [row_tile_variant(rhs)] if use.rung == AVX512_VNNI else []
-    gemvs = (use.gemv_panels, *(use.nibble_gemvs if code.is_nibble else ()))
-    return (*tiles, _gemm_variant(use, rhs), *(_gemv_variant(use, rhs, panels) for panels in gemvs))
+    gemvs = (*use.gemvs, *(use.nibble_gemvs if code.is_nibble else ()))
+    return (*tiles, _gemm_variant(use, rhs), *(_gemv_variant(use, rhs, *how) for how in gemvs))
 
 
 def _gemm_variant(use: _LaneRung, rhs: RowRhs) -> MatmulVariant:
@@ -116,15 +127,16 @@ def _gemm_variant(use: _LaneRung, rhs: RowRhs) -> MatmulVariant:
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), emit, few_rows=few_rows)
 
 
-def _gemv_variant(use: _LaneRung, rhs: RowRhs, panels: int) -> MatmulVariant:
+def _gemv_variant(use: _LaneRung, rhs: RowRhs, panels: int, prefetch: Prefetch | None) -> MatmulVariant:
     lhs = Qai8dx(1, 4, True, use.paired_bias, use.padded_row)
-    name = row_name(lhs, rhs, 1, panels * rhs.nr, use.engine, use.tech)
-    tile = _tile(use, name, lhs, rhs, (1, panels), 0)
+    tech = use.tech + AHEAD if prefetch else use.tech
+    name = row_name(lhs, rhs, 1, panels * rhs.nr, use.engine, tech)
+    tile = _tile(use, name, lhs, rhs, (1, panels), prefetch)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 
 
 def _tile(
-    use: _LaneRung, name: MatmulName, lhs: Qai8dx, rhs: RowRhs, size: tuple[int, int], prefetch_bytes: int
+    use: _LaneRung, name: MatmulName, lhs: Qai8dx, rhs: RowRhs, size: tuple[int, int], prefetch: Prefetch | None
 ) -> RowTile:
     """size: rows x panels"""
     code = rhs.code
@@ -137,7 +149,7 @@ def _tile(
         use.rung.attributes,
         joins=use.joins and code.is_nibble,
         float_bits=use.signed_nibbles and code.is_nibble and code.group is not None,
-        prefetch_bytes=prefetch_bytes,
+        prefetch=prefetch,
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from kernels.families.block32.float_bits import start_bits
 from kernels.families.block32.lanes import Isa
+from kernels.families.prefetch import Prefetch
 from kernels.families.rowwise.lhs import Qai8dx
 from kernels.families.rowwise.rhs import RowRhs
 from kernels.jit.constants import MemoryConstants
@@ -31,7 +32,7 @@ class RowTile:
     """A matmul micro-kernel of `rows` x `panels` panels of one vector each.
 
     joins: sums of a block are int16 pairs, joined to int32 after it. float_bits: the sums of a group start as
-    kernels.families.block32.float_bits has it. prefetch_bytes: how far ahead a tile of few rows asks for weights.
+    kernels.families.block32.float_bits has it. prefetch: of weights, where few rows are multiplied.
     """
 
     name: MatmulName
@@ -43,7 +44,7 @@ class RowTile:
     features: str
     joins: bool = False
     float_bits: bool = False
-    prefetch_bytes: int = 0
+    prefetch: Prefetch | None = None
 
     def emit(self) -> str:
         return RowEmission.begin(self).text()
@@ -112,8 +113,8 @@ class RowEmission:
             if self.starts:
                 self.starts.refresh()
             turns = [f.offset(p, index * self.rhs.turn_bytes + self.rhs.header_bytes) for p in rhs_panels]
-            if self.tile.prefetch_bytes:
-                f.prefetch_lines(f.offset(turns[0], self.tile.prefetch_bytes), self.rhs.turn_bytes)
+            if self.tile.prefetch:
+                self.tile.prefetch.ask(f, turns[0], self.rhs.turn_bytes)
             first_block = index * blocks_in_turn
             self._turn([lhs.emit_block(f, p, first_block) for p in lhs_panels], turns, acc)
         self.finish(lhs_panels, rhs_panels, acc, m0, n0)

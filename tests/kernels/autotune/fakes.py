@@ -65,6 +65,7 @@ class FakeBenches:
     def __init__(self, clock: Clock, seconds: Mapping[str, float], default_s: float = 1e-3, ready_s: float = 0.0):
         self.clock, self.seconds, self.default_s, self.ready_s = clock, seconds, default_s, ready_s
         self.num_made = 0
+        self.turns: list[bool] = []
         self.raced: list[str] = []
         self.gemm_runs: list[Callable[[], None]] = []
         self.gemv_runs: list[Callable[[], None]] = []
@@ -86,6 +87,9 @@ class FakeBenches:
             for variants in (gemms, gemvs)
         )
         return self
+
+    def turn(self, from_memory: bool) -> None:
+        self.turns.append(from_memory)
 
     def __enter__(self) -> Self:
         return self

@@ -65,6 +65,20 @@ def test_time_is_bounded(round_s: float) -> None:
     assert (verdict is None) == (bound_s / round_s < LEAST_ROUNDS + 1)
 
 
+def test_what_prepares_a_run_counts_for_nobody() -> None:
+    """But takes of the time there is."""
+    clock, num_prepared = Clock(), 0
+
+    def prepare() -> None:
+        nonlocal num_prepared
+        num_prepared += 1
+        clock.now_s += 10.0
+
+    assert race([clock.run(2.0), clock.run(1.0)], clock, 1e6, prepare) == Verdict(1, 2.0)
+    assert num_prepared == 2 * (1 + MOST_ROUNDS)
+    assert race([clock.run(2.0), clock.run(1.0)], clock, 23.0 * LEAST_ROUNDS, prepare) is None
+
+
 def test_rounds_are_bounded() -> None:
     clock = Clock()
     race([clock.run(1.0), clock.run(1.0)], clock, 1e6)

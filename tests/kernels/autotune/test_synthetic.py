@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from itertools import product
 
 import pytest
 
@@ -31,8 +32,9 @@ def test_all_candidates_compute_the_same(task: TileTask) -> None:
         assert products[0].shape == (40, 288)
         assert products[0].any(axis=0).all(), "every column is computed"
         assert all(product.tobytes() == products[0].tobytes() for product in products)
-        for run in bench.gemv_runs * PORTIONS:
+        for run, from_memory in product([*bench.gemv_runs] * PORTIONS, (False, True)):
             bench.product[:] = 0
+            bench.turn(from_memory)
             run()
             assert bench.product[0].tobytes() == products[0][0].tobytes()
             assert not bench.product[1:].any()

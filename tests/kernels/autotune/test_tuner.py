@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kernels.autotune.memory import SUFFIX, forget_all
+from kernels.autotune.race import MOST_ROUNDS
 from kernels.autotune.task import LEAST_ELEMENTS
 from kernels.autotune.tuner import RACE_S, TOTAL_S, Autotuner, Tuning
 from kernels.families.variant import Family, MatmulVariant
@@ -31,6 +32,19 @@ def test_the_fastest_is_chosen_with_its_gain(tmp_path: Path) -> None:
     assert (choice.rhs, choice.family, choice.reason) == (CHOICE.rhs, FAMILY, CHOICE.reason)
     assert choice.gemm_reason == "measured 2.00 times the static one"
     assert tune.outcome is Tuning.MEASURED
+
+
+def test_weights_come_from_memory_where_a_model_fills_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a GEMV: a question of its own for a model that a cache holds."""
+    found = []
+    for cache_bytes in (2 * task().num_bytes, 4 * task().num_bytes):
+        monkeypatch.setattr("kernels.autotune.tuner.last_level_bytes", lambda size=cache_bytes: size)
+        for tasks in ([task()], [task(), task()]):
+            benches = FakeBenches(Clock(), FAST, default_s=1e-4)
+            tuner(tmp_path, benches)(tasks)
+            found.append(benches.turns)
+    num_turns = 3 * (1 + MOST_ROUNDS)
+    assert found == [[False] * num_turns, [True] * num_turns, [], []]
 
 
 def test_the_static_one_stays_where_none_is_faster(tmp_path: Path) -> None:

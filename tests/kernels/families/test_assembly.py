@@ -10,6 +10,7 @@ from kernels.families.amx.gemm import HEIGHTS
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart, compile_here
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, SCALAR
+from kernels.naming import AHEAD
 from kernels.registry import matmul_variants
 
 DOT = {
@@ -66,6 +67,8 @@ def test_hot_loop(variant: MatmulVariant) -> None:
     else:
         assert len(re.findall(FMA, body)) >= num_accumulators * (not name.rhs.endswith("cx"))
     assert not re.search(r"\t(callq?|bl)\t", body)
+    if variant.is_gemv:
+        assert ("\tprefetcht1\t" in body) == name.tech.endswith(AHEAD)
     most = num_accumulators // {AVX2: 2, AVX_VNNI: 4}.get(variant.rung, num_accumulators + 1)
     if name.lhs == "qsi8d256" and variant.is_gemv:  # once in 256 of K
         most = num_accumulators
