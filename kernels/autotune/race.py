@@ -26,7 +26,7 @@ class Verdict:
 
 
 def nothing() -> None:
-    """Is to be done."""
+    """To prepare."""
 
 
 def race(

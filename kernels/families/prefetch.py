@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kernels.jit.ir import Function, Value
+from kernels.naming import AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,11 @@ class Prefetch:
     def ask(self, f: Function, weights: Value, num_bytes: int) -> None:
         """For as many bytes as are about to be read at `weights`."""
         f.prefetch_lines(f.offset(weights, self.num_bytes), num_bytes, self.locality)
+
+
+def technique(instructions: str, prefetch: Prefetch | None) -> str:
+    """Of a GEMV's name: what it multiplies with, and whether it asks."""
+    return instructions + AHEAD if prefetch else instructions
 
 
 OF_FEW_ROWS = Prefetch(2048, 3)

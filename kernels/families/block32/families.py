@@ -16,10 +16,9 @@ from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
 from kernels.families.block32.unpacked import PANELS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
-from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch
+from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch, technique
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
-from kernels.naming import AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,7 @@ class _LaneRung:
     unpacked_rows: more rows than `few_rows` take the tile of kernels.families.block32.unpacked, with so many at a time.
     On Zen 4 it is never the faster one (16 rows of Q4_0, Q4_1: 0.8 of the lane tile's speed, 48: 0.96, 256: 0.99); of
     Ice Lake llvm-mca says that it is from some 24 rows of Q4_0 on, and from 16 of Q4_1.
+    few_prefetch: what tiles of few rows ask for.
     gemvs: panels at a time and what they ask for, the static choice, then candidates.
     """
 
@@ -131,8 +131,7 @@ def _gemm_variant(code: WeightCode, use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32) ->
 
 
 def _gemv_variant(use: _LaneRung, lhs: Qsi8d32, rhs: Rhs32, panels: int, prefetch: Prefetch | None) -> MatmulVariant:
-    tech = use.tech + AHEAD if prefetch else use.tech
-    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, tech)
+    name = block32_name(lhs, rhs, 1, panels * rhs.nr, use.engine, technique(use.tech, prefetch))
     tile = LaneTile(name, lhs, rhs, 1, panels, use.isa, use.rung.attributes, prefetch, use.float_bits)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 

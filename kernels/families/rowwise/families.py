@@ -10,7 +10,7 @@ from kernels.families.block32.lanes import Isa
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
-from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch
+from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch, technique
 from kernels.families.rowwise.code import CODES, RowCode
 from kernels.families.rowwise.lanes import RowTile
 from kernels.families.rowwise.lhs import Qai8dx
@@ -22,7 +22,7 @@ from kernels.families.rowwise.sme2 import streaming_variants
 from kernels.families.rowwise.wide import FEW_ROWS, PANELS, WideRowTile, wide_rows
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
-from kernels.naming import AHEAD, MatmulName
+from kernels.naming import MatmulName
 from kernels.quant.blocks import BLOCK
 
 
@@ -129,8 +129,7 @@ def _gemm_variant(use: _LaneRung, rhs: RowRhs) -> MatmulVariant:
 
 def _gemv_variant(use: _LaneRung, rhs: RowRhs, panels: int, prefetch: Prefetch | None) -> MatmulVariant:
     lhs = Qai8dx(1, 4, True, use.paired_bias, use.padded_row)
-    tech = use.tech + AHEAD if prefetch else use.tech
-    name = row_name(lhs, rhs, 1, panels * rhs.nr, use.engine, tech)
+    name = row_name(lhs, rhs, 1, panels * rhs.nr, use.engine, technique(use.tech, prefetch))
     tile = _tile(use, name, lhs, rhs, (1, panels), prefetch)
     return MatmulVariant(name, use.rung, lhs, rhs, pack_variant(lhs, use.rung), tile.emit)
 
