@@ -8,7 +8,7 @@ from kernels.families.amx.channels import PANELS, ROWS_AT_ONCE, ChannelEmission
 from kernels.families.amx.groups import GroupEmission
 from kernels.families.amx.pipeline import COLUMNS
 from kernels.families.block32.x86 import Avx512Vnni
-from kernels.families.prefetch import OF_FEW_ROWS
+from kernels.families.prefetch import FROM_MEMORY
 from kernels.families.rowwise.lanes import RowEmission, RowTile
 from kernels.families.rowwise.names import pack_variant, row_name
 from kernels.families.rowwise.rhs import RowRhs
@@ -46,7 +46,7 @@ def row_tile_variant(rhs: RowRhs) -> MatmulVariant:
     assert rhs.nr == COLUMNS, f"panels of {rhs.nr} columns, tiles have {COLUMNS}"
     lhs = TileQai8dx()
     name = row_name(lhs, rhs, TILE_ROWS, PANELS * COLUMNS, "amx", "int8")
-    few = RowTile(name, lhs, rhs, FEW_ROWS, 1, Avx512Vnni(), AMX_INT8.attributes, prefetch=OF_FEW_ROWS)
+    few = RowTile(name, lhs, rhs, FEW_ROWS, 1, Avx512Vnni(), AMX_INT8.attributes, prefetch=FROM_MEMORY)
     gemm = RowTileGemm(few, FEW_ROWS)
     least_rows = 0 if rhs.code.group else ROWS_AT_ONCE
     return MatmulVariant(name, AMX_INT8, lhs, rhs, pack_variant(lhs, AVX512_VNNI), gemm.emit, least_rows, FEW_ROWS)

@@ -20,7 +20,7 @@ from kernels.families.planes.gemm import emit_columns
 from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.tile import PlaneTile
 from kernels.families.planes.x86 import PlaneVnni
-from kernels.families.prefetch import OF_FEW_ROWS
+from kernels.families.prefetch import FROM_MEMORY
 from kernels.families.supers.gemm import emit_columns as emit_super_columns
 from kernels.families.supers.lhs import TILE_LAYOUT as SUPER_LAYOUT
 from kernels.families.supers.lhs import Qsi8d256
@@ -53,7 +53,7 @@ def _few_rows(name: MatmulName, rhs: Rhs32 | PlaneRhs, f: Function) -> None:
         lhs, emit = (SUPER_LAYOUT, emit_super_columns) if rhs.code.is_super else (TILE_LAYOUT, emit_columns)
         emit(PlaneTile(name, lhs, rhs, FEW_PLANE_ROWS, 1, PlaneVnni(COLUMNS), features, asks_ahead=True), f)
     else:
-        tile = LaneTile(name, TILE_LAYOUT, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, OF_FEW_ROWS)
+        tile = LaneTile(name, TILE_LAYOUT, rhs, VECTOR_ROWS, 1, Avx512Vnni(), features, FROM_MEMORY)
         LaneEmission(tile, f).columns_from(f.const(I64, 0))
 
 

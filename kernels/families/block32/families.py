@@ -16,7 +16,7 @@ from kernels.families.block32.reference import matmul
 from kernels.families.block32.rhs import QAI4, QSI4, QSI8, Rhs32, WeightCode
 from kernels.families.block32.unpacked import PANELS, UnpackedTile
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
-from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch, technique
+from kernels.families.prefetch import FROM_MEMORY, Prefetch, technique
 from kernels.families.variant import Family, MatmulVariant
 from kernels.ladder import AVX2, AVX512_VNNI, AVX_VNNI, NEON, NEON_DOTPROD, SCALAR, Rung
 
@@ -70,8 +70,8 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(8, 1),
-        gemvs=((1, None), (4, None), (1, OF_STREAM)),
-        few_prefetch=OF_FEW_ROWS,
+        gemvs=((1, None), (4, None), (1, FROM_MEMORY)),
+        few_prefetch=FROM_MEMORY,
         unsigned_bytes=True,
         unpacked_rows=6,
         few_rows=32,
@@ -83,7 +83,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(5, 1),
-        gemvs=((1, None), (1, OF_STREAM)),
+        gemvs=((1, None), (1, FROM_MEMORY)),
         unsigned_bytes=True,
     ),
     _LaneRung(
@@ -93,8 +93,8 @@ _LANE_RUNGS = (
         "maddubs",
         mr=1,
         gemm=(6, 1),
-        gemvs=((1, None), (1, OF_STREAM)),
-        few_prefetch=OF_FEW_ROWS,
+        gemvs=((1, None), (1, FROM_MEMORY)),
+        few_prefetch=FROM_MEMORY,
         paired_bias=True,
         byte_gemm=(2, 2),
         unpacked_rows=3,

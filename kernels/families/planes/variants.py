@@ -13,7 +13,7 @@ from kernels.families.planes.rhs import PlaneRhs
 from kernels.families.planes.rungs import RUNGS, PlaneRung
 from kernels.families.planes.sme2 import AT_ONCE, PANELS
 from kernels.families.planes.tile import IntegerLhs, PlaneTile
-from kernels.families.prefetch import OF_STREAM, technique
+from kernels.families.prefetch import FROM_MEMORY, technique
 from kernels.families.variant import MatmulVariant, PackedLhs, PackVariant
 from kernels.ladder import AVX512_VNNI, NEON, SME2, Rung
 from kernels.naming import MatmulName
@@ -61,7 +61,7 @@ class Activations(Generic[Lhs]):
         name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
         gemvs = [PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)]
         if use.asks_ahead:
-            gemvs.append(replace(gemvs[0], name=replace(name, tech=technique(tech, OF_STREAM)), prefetch=OF_STREAM))
+            gemvs.append(replace(gemvs[0], name=replace(name, tech=technique(tech, FROM_MEMORY)), prefetch=FROM_MEMORY))
         pack = self.pack(row, use.rung)
         tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
         return [

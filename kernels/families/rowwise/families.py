@@ -10,7 +10,7 @@ from kernels.families.block32.lanes import Isa
 from kernels.families.block32.neon import Neon, NeonDotprod
 from kernels.families.block32.portable import Portable
 from kernels.families.block32.x86 import Avx2, Avx512Vnni, AvxVnni
-from kernels.families.prefetch import OF_FEW_ROWS, OF_STREAM, Prefetch, technique
+from kernels.families.prefetch import FROM_MEMORY, Prefetch, technique
 from kernels.families.rowwise.code import CODES, RowCode
 from kernels.families.rowwise.lanes import RowTile
 from kernels.families.rowwise.lhs import Qai8dx
@@ -73,9 +73,9 @@ _LANE_RUNGS = (
         "vnni",
         mr=4,
         gemm=(8, 1),
-        gemvs=((1, None), (1, OF_STREAM)),
+        gemvs=((1, None), (1, FROM_MEMORY)),
         nibble_gemvs=((4, None),),
-        few_prefetch=OF_FEW_ROWS,
+        few_prefetch=FROM_MEMORY,
         unsigned_bytes=True,
         is_wide=True,
     ),
@@ -86,7 +86,7 @@ _LANE_RUNGS = (
         "vnni",
         mr=1,
         gemm=(5, 1),
-        gemvs=((1, None), (1, OF_STREAM)),
+        gemvs=((1, None), (1, FROM_MEMORY)),
         unsigned_bytes=True,
     ),
     _LaneRung(
@@ -97,7 +97,7 @@ _LANE_RUNGS = (
         mr=1,
         gemm=(4, 1),
         byte_gemm=(2, 2),
-        gemvs=((1, None), (1, OF_STREAM)),
+        gemvs=((1, None), (1, FROM_MEMORY)),
         joins=True,
         paired_bias=True,
     ),
