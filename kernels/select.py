@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from kernels.cpu import CPU
@@ -81,41 +81,6 @@ def choose_matmul(family: Family, cpu: CPU, cap: str | None = None, check: Check
         failed.append(f"{rung.name} failed its self-test ({fault})")
     assert failed, f"{family.name} lacks a scalar rung"
     raise NoRungLeft(f"no micro-kernel for {family.source} works here: {'; '.join(failed)}")
-
-
-def choose_together(
-    families: Sequence[Family], cpu: CPU, cap: str | None = None, check: Check = unchecked
-) -> tuple[MatmulChoice, ...]:
-    """One choice for each family; as few packed LHS as there are kinds of them among the families.
-
-    Families of one kind read the same LHS on the same rung: where one of them lacks the best rung, the others go down
-    to its own.
-    """
-    alike: dict[str, list[Family]] = {}
-    for family in families:
-        alike.setdefault(family.lhs_name, []).append(family)
-    chosen = {
-        family.name: choice
-        for kind in alike.values()
-        for family, choice in zip(kind, _choose_alike(kind, cpu, cap, check), strict=True)
-    }
-    return tuple(chosen[family.name] for family in families)
-
-
-def _choose_alike(families: Sequence[Family], cpu: CPU, cap: str | None, check: Check) -> tuple[MatmulChoice, ...]:
-    best = tuple(choose_matmul(family, cpu, cap, check) for family in families)
-    if _one_lhs(best):
-        return best
-    for rung in rungs_for(cpu, cap):
-        lower = tuple(choose_matmul(family, cpu, rung.name, check) for family in families)
-        if _one_lhs(lower):
-            names = ", ".join(dict.fromkeys(choice.family.source for choice in lower))
-            return tuple(replace(choice, reason=f"{choice.rung.name}: one LHS for {names}") for choice in lower)
-    raise AssertionError("the scalar rung packs a kind of LHS in one way")
-
-
-def _one_lhs(choices: Sequence[MatmulChoice]) -> bool:
-    return len({choice.lhs_layouts for choice in choices}) == 1
 
 
 def _reason(rung: Rung, cap: str | None, skipped: list[str], failed: list[str]) -> str:

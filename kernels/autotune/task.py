@@ -13,18 +13,16 @@ LEAST_ELEMENTS = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class TileTask:
-    """Weights f32[n, k] and the static choice for them. keeps_lhs: others read the same packed activations."""
+    """Weights f32[n, k] and the static choice for them."""
 
     choice: MatmulChoice
     n: int
     k: int
-    keeps_lhs: bool = False
 
     @property
     def gemms(self) -> tuple[MatmulVariant, ...]:
         """The static one first."""
-        static = self.choice.gemm
-        return tuple(v for v in self.choice.family.gemms_beside(static) if v.lhs == static.lhs or not self.keeps_lhs)
+        return self.choice.family.gemms_beside(self.choice.gemm)
 
     @property
     def gemvs(self) -> tuple[MatmulVariant, ...]:
@@ -43,10 +41,10 @@ class TileTask:
         return self.n * self.k >= LEAST_ELEMENTS and len(self.gemms) + len(self.gemvs) > 2
 
     @property
-    def identity(self) -> tuple[str, str, int, int, bool]:
+    def identity(self) -> tuple[str, str, int, int]:
         """Equal for tasks that have the same answer."""
         choice = self.choice
-        return choice.family.source, str(choice.gemm.name), self.n, self.k, self.keeps_lhs
+        return choice.family.source, str(choice.gemm.name), self.n, self.k
 
     @property
     def key(self) -> str:

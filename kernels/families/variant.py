@@ -112,11 +112,6 @@ class Family:
     k_step: int = 32
     lower_gemm: bool = False
 
-    @property
-    def lhs_name(self) -> str:
-        """The kind of LHS, whatever its layout: qsi8d32, f32 ..."""
-        return self.variants[0].name.lhs
-
     def gemv_beside(self, gemm: MatmulVariant) -> MatmulVariant:
         """The GEMV that goes with a GEMM: its rung's own, or the next lower rung's that reads the same packed RHS."""
         at_or_below = self.variants[self.variants.index(gemm) :]

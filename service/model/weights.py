@@ -16,7 +16,7 @@ import numpy.typing as npt
 from kernels.autotune.task import TileTask
 from kernels.cpu import CPU
 from kernels.registry import UnsupportedType, family_for
-from kernels.select import Check, MatmulChoice, choose_together, unchecked
+from kernels.select import Check, MatmulChoice, choose_matmul, unchecked
 from service.errors import ModelFileError
 from service.gguf.reader import GGUFFile, TensorInfo
 from service.model.matrix import Matrix
@@ -89,7 +89,8 @@ class WeightPlanner:
         """Neighbours of one type become one matrix, if the first fills whole panels. -> index among the matmuls"""
         made: list[Matrix] = []
         column = 0
-        for tensor, choice in zip(tensors, self._choose(tensors), strict=True):
+        for tensor in tensors:
+            choice = self._choose(tensor)
             last = made[-1] if made else None
             if last is not None and last.choice == choice and last.n % choice.rhs.nr == 0:
                 made[-1] = Matrix((*last.tensors, tensor), choice, last.column)
@@ -101,15 +102,7 @@ class WeightPlanner:
 
     def tune(self, tuner: Tuner) -> None:
         """Faster tiles take the place of static ones. How weights are packed stays."""
-        choices = iter(
-            tuner(
-                [
-                    TileTask(matrix.choice, matrix.n, matrix.k, keeps_lhs=len(planned.matrices) > 1)
-                    for planned in self.planned
-                    for matrix in planned.matrices
-                ]
-            )
-        )
+        choices = iter(tuner([TileTask(m.choice, m.n, m.k) for planned in self.planned for m in planned.matrices]))
         self.planned = [
             PlannedMatmul(planned.op, tuple(replace(matrix, choice=next(choices)) for matrix in planned.matrices))
             for planned in self.planned
@@ -134,12 +127,9 @@ class WeightPlanner:
         )
         return Weights(embedding, self._file.data(embedding.name), matmuls)
 
-    def _choose(self, tensors: Sequence[TensorInfo]) -> tuple[MatmulChoice, ...]:
-        """One choice for each."""
-        families = []
-        for tensor in tensors:
-            try:
-                families.append(family_for(tensor.type.name))
-            except UnsupportedType as error:
-                raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
-        return choose_together(families, self._cpu, self._cap, self._check)
+    def _choose(self, tensor: TensorInfo) -> MatmulChoice:
+        try:
+            family = family_for(tensor.type.name)
+        except UnsupportedType as error:
+            raise ModelFileError(f"{self._file.path.name}: tensor {tensor.name}: {error}") from error
+        return choose_matmul(family, self._cpu, self._cap, self._check)

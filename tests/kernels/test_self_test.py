@@ -12,7 +12,7 @@ from kernels.families.variant import Family, MatmulVariant
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import SCALAR, rungs_for
 from kernels.registry import FAMILIES, family_for
-from kernels.select import NoRungLeft, choose_matmul, choose_together
+from kernels.select import NoRungLeft, choose_matmul
 from kernels.self_test import SelfTest
 
 CPU = detect_cpu()
@@ -83,17 +83,6 @@ def test_a_broken_kernel_costs_its_rung(number: int, damage: Break, is_gemv: boo
     assert f"{BEST.name} failed its self-test" in choice.reason
     assert choose_matmul(family, CPU, BEST.name, check) == choice, "the verdict is remembered"
     assert check.num_tested == 2
-
-
-def test_all_types_of_a_matmul_go_down_together() -> None:
-    if rungs_for(CPU)[0] == SCALAR:
-        pytest.skip("this CPU has no rung above scalar")
-    check = SelfTest(KernelLibrary())
-    families = [with_broken(Q4_0, 5, empty, True), family_for("Q8_0")]
-    choices = choose_together(families, CPU, BEST.name, check)
-    assert choices is not None
-    assert len({(choice.gemm.lhs, choice.gemv.lhs) for choice in choices}) == 1
-    assert choices[0].rung != BEST
 
 
 def test_when_nothing_works_the_error_says_what_failed() -> None:
