@@ -64,6 +64,13 @@ def test_every_team_computes_the_micro_kernels_bits(source: str, m: int, n: int)
         np.testing.assert_array_equal(run(source, x, n, num_threads), expected)
 
 
+@pytest.mark.parametrize("source", ["Q4_0", "Q6_K", "F16"])
+@pytest.mark.parametrize("m", [48, 49, 131, 299])
+def test_rows_are_divided_where_their_lhs_fills_the_cache(source: str, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.matmul.second_level_bytes", lambda: 1 << 12)
+    test_every_team_computes_the_micro_kernels_bits(source, m, 96)
+
+
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_no_rows_are_no_work(num_threads: int) -> None:
     assert run("Q4_0", np.zeros((0, 96), np.float32), 200, num_threads).shape == (0, 200)
