@@ -4,7 +4,8 @@
                  dst lhs    mr x kr  rhs  nr x kr  m x n x k step, engine, technique
 
 The grammar follows KleidiAI's `docs/microkernel_names.md`; the engines `amx`, `avx512`, `avx2`, `avx` (AVX2 with
-AVX-VNNI) and `scalar` are ours, and `ahead` behind a technique: weights are asked for before they are read.
+AVX-VNNI) and `scalar` are ours, and what stands behind a technique: `ahead`, weights are asked for before they are
+read; `apart`, sums of a block are scaled one by one, where the other micro-kernel scales two by one instruction.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from kernels.errors import KernelsError
 
 AHEAD = "ahead"
+APART = "apart"
 ENGINES = ("neon", "sve", "sme2", "amx", "avx512", "avx2", "avx", "scalar")
 
 _MATMUL = re.compile(
@@ -57,7 +59,7 @@ class MatmulName:
     @property
     def instructions(self) -> str:
         """What the technique multiplies with."""
-        return self.tech.removesuffix(AHEAD)
+        return self.tech.removesuffix(AHEAD).removesuffix(APART)
 
     @property
     def family(self) -> str:

@@ -127,7 +127,7 @@ def test_what_may_take_the_place_of_a_static_choice() -> None:
     }
     assert found["sapphirerapids", "Q4_0"] == [["16x16", "6x32"], ["1x16", "1x64", "1x16ahead"]]
     assert found["sapphirerapids", "Q2_K"] == [["16x16"], ["1x16", "1x16ahead"]]
-    assert found["sapphirerapids", "Q6_K"] == [["16x16", "6x32"], ["1x16", "1x16ahead"]]
+    assert found["sapphirerapids", "Q6_K"] == [["16x16", "6x32", "6x32apart"], ["1x16", "1x16ahead"]]
     assert found["sapphirerapids", "Q8_0"] == [["16x16"], ["1x16", "1x64", "1x16ahead"]]
     assert found["sapphirerapids", "gemmule.QC8"] == [["16x32"], ["1x16", "1x16ahead"]]
     assert found["icelake-server", "Q4_0"] == [["6x32"], ["1x16", "1x64", "1x16ahead"]]

@@ -37,7 +37,7 @@ class Activations(Generic[Lhs]):
     """One kind of them, and the emitters that multiply it with planes.
 
     layout: in panels as a rung has them. name: from both layouts, rows, panels, engine and tech. tiles: the GEMM of the
-    tile registers. paired_gemm: AVX512-VNNI's, for operands with byte scales per 16.
+    tile registers. unsigned_gemms: AVX512-VNNI's, for operands with byte scales per 16.
     """
 
     layout: Callable[[Qsi8d32], Lhs]
@@ -48,7 +48,7 @@ class Activations(Generic[Lhs]):
     tiles: Callable[[PlaneRhs], MatmulVariant]
     mopa: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
     streaming_gemv: Callable[[MatmulName, Lhs, PlaneRhs, int, str], Streamed]
-    paired_gemm: Callable[[PlaneRhs, PlaneRung], MatmulVariant] | None = None
+    unsigned_gemms: Callable[[PlaneRhs, PlaneRung], list[MatmulVariant]] | None = None
 
     def variants(self, code: PlaneCode) -> tuple[MatmulVariant, ...]:
         """In the order of the ladder."""
@@ -66,19 +66,19 @@ class Activations(Generic[Lhs]):
         tiles = [self.tiles(rhs)] if use.rung == AVX512_VNNI else []
         return [
             *tiles,
-            self._gemm(rhs, use),
+            *self._gemms(rhs, use),
             *(MatmulVariant(tile.name, use.rung, row, rhs, pack, partial(self.gemv, tile)) for tile in gemvs),
         ]
 
-    def _gemm(self, rhs: PlaneRhs, use: PlaneRung) -> MatmulVariant:
+    def _gemms(self, rhs: PlaneRhs, use: PlaneRung) -> list[MatmulVariant]:
         has_factors16 = use.verbs.gemm_code(rhs.code).sub == SUB16
-        if self.paired_gemm and has_factors16 and use.rung == AVX512_VNNI:
-            return self.paired_gemm(rhs, use)
+        if self.unsigned_gemms and has_factors16 and use.rung == AVX512_VNNI:
+            return self.unsigned_gemms(rhs, use)
         lhs = self.layout(use.lhs)
         rows, panels = use.gemm16 if use.gemm16 and has_factors16 else use.gemm
         name = self.name(lhs, rhs, rows, panels, use.engine, use.tech)
         tile = PlaneTile(name, lhs, rhs, rows, panels, use.verbs, use.rung.attributes, use.asks_ahead)
-        return MatmulVariant(name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, tile))
+        return [MatmulVariant(name, use.rung, lhs, rhs, self.pack(lhs, use.rung), partial(self.gemm, tile))]
 
     def _streaming(self, code: PlaneCode, rung: Rung) -> list[MatmulVariant]:
         """Rows are packed outside streaming mode, by NEON code."""

@@ -12,7 +12,7 @@ from kernels.families.supers.gemm import emit_gemm
 from kernels.families.supers.gemv import emit_gemv
 from kernels.families.supers.lhs import Qsi8d256
 from kernels.families.supers.names import super_name, super_pack_variant
-from kernels.families.supers.paired import paired_gemm
+from kernels.families.supers.paired import unsigned_gemms
 from kernels.families.supers.reference import matmul
 from kernels.families.supers.sme2 import SuperMopa, SuperStreamingGemv
 from kernels.families.variant import Family
@@ -35,7 +35,7 @@ _ACTIVATIONS = Activations(
     tiles=super_tile_variant,
     mopa=SuperMopa,
     streaming_gemv=SuperStreamingGemv,
-    paired_gemm=paired_gemm,
+    unsigned_gemms=unsigned_gemms,
 )
 
 

@@ -1,4 +1,4 @@
-"""Q6_K's GEMM on AVX512-VNNI, where sums of 16 products fit 16 bits and where they do not: the same integers."""
+"""Q6_K's GEMMs on AVX512-VNNI, where sums of 16 products fit 16 bits and where they do not: the same integers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kernels.quant.super_blocks import SUPER_BLOCK
 from kernels.registry import family_for
 
 FAMILY = family_for("Q6_K")
-PAIRED = next(variant for variant in FAMILY.variants if isinstance(variant.lhs, UnsignedQsi8d256))
+PAIRED, APART = (variant for variant in FAMILY.variants if isinstance(variant.lhs, UnsignedQsi8d256))
 K = 3 * SUPER_BLOCK
 needs_the_rung = pytest.mark.skipif(not PAIRED.rung.runs_on(detect_cpu()), reason=f"needs {PAIRED.rung.name}")
 
@@ -49,13 +49,14 @@ def test_a_row_is_loud_from_what_overflows_on() -> None:
 @needs_the_rung
 @pytest.mark.parametrize("num_loud", [0, 1, 5, 13])
 @pytest.mark.parametrize("extreme", [False, True])
-def test_loud_and_other_rows_give_the_same_integers(num_loud: int, extreme: bool) -> None:
+@pytest.mark.parametrize("variant", [PAIRED, APART], ids=lambda variant: variant.name.tech)
+def test_loud_and_other_rows_give_the_same_integers(num_loud: int, extreme: bool, variant: MatmulVariant) -> None:
     """Two tiles and a row; loud ones among them, or all."""
-    library, num_rows, n = KernelLibrary(), 2 * PAIRED.name.m_step + 1, 50
+    library, num_rows, n = KernelLibrary(), 2 * variant.name.m_step + 1, 50
     loud = np.random.default_rng(num_loud).permutation(num_rows) < num_loud
     x = np.stack([row(HALF * 127 if is_loud else MOST_OF_16, seed) for seed, is_loud in enumerate(loud)])
     raw = random_weights("Q6_K", n, K, seed=4, extreme=extreme)
-    assert (flags(x, library, PAIRED)[:, 0] == loud).all()
-    out = matmul(library, PAIRED, x, PAIRED.rhs.pack(raw), n)
+    assert (flags(x, library, variant)[:, 0] == loud).all()
+    out = matmul(library, variant, x, variant.rhs.pack(raw), n)
     scalar = next(v for v in FAMILY.variants if v.rung.name == "scalar" and not v.is_gemv)
     np.testing.assert_array_equal(out, matmul(library, scalar, x, scalar.rhs.pack(raw), n))
