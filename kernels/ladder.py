@@ -38,6 +38,7 @@ _AVX512 = (*_AVX2, "avx512f", "avx512bw", "avx512dq", "avx512vl")
 
 
 def _rung(name: str, arch: str, *needs: str, vector_bits: int | None = None, streaming_bits: int | None = None) -> Rung:
+    # LLVM would split vpdpwssd in two where that shortens a chain; what it costs is one of two pipes.
     features = [*needs, *(["fast-dpwssd"] if "avx512vnni" in needs else [])]
     attributes = ",".join(f"+{'neon' if feature == 'asimd' else feature}" for feature in features)
     return Rung(name, arch, frozenset(needs), attributes, vector_bits, streaming_bits)

@@ -15,16 +15,15 @@ from kernels.naming import AHEAD
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """How many bytes ahead of its loads a loop asks for what it reads, for either cache; 0: not at all."""
+    """How many bytes ahead of its loads a loop asks for what it reads, for either cache."""
 
     into_l2: int
     into_l1: int
 
     def ask(self, f: Function, weights: Value, num_bytes: int) -> None:
         """For as many bytes as are about to be read at `weights`."""
-        for distance, locality in ((self.into_l2, 2), (self.into_l1, 3)):
-            if distance:
-                f.prefetch_lines(f.offset(weights, distance), num_bytes, locality)
+        f.prefetch_lines(f.offset(weights, self.into_l2), num_bytes, locality=2)
+        f.prefetch_lines(f.offset(weights, self.into_l1), num_bytes, locality=3)
 
 
 def technique(instructions: str, prefetch: Prefetch | None) -> str:

@@ -91,9 +91,10 @@ def test_stop_and_clear(page: Page, server: Server) -> None:
     page.check("[value=completion]")
     page.locator("summary").click()
     page.fill("#max_tokens", "3500")
+    page.fill("#seed", "1")  # another answer may begin with a combining mark, which has no box to be seen
     page.fill("#prompt", "Once upon a time")
     page.click("#send")
-    page.locator("#log .token").nth(3).wait_for(state="attached")  # a combining mark has no box
+    page.locator("#log .token").nth(3).wait_for()
     page.click("#stop")
     expect(page.locator("#send")).to_be_enabled()
     server.wait_for_metric("gemmule_requests_running", 0)
@@ -139,7 +140,7 @@ def test_with_a_key(browser: Browser, tiny_gguf: Path, tmp_path: Path) -> None:
         page.fill("#seed", "1")
         page.fill("#prompt", "a")
         page.click("#send")
-        expect(page.locator("#log .token").first).to_be_attached()
+        expect(page.locator("#log .token").first).to_be_visible()
         expect(page.locator("#send")).to_be_enabled()
         page.close()
 

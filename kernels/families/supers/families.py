@@ -12,9 +12,9 @@ from kernels.families.supers.gemm import emit_gemm
 from kernels.families.supers.gemv import emit_gemv
 from kernels.families.supers.lhs import Qsi8d256
 from kernels.families.supers.names import super_name, super_pack_variant
-from kernels.families.supers.paired import unsigned_gemms
 from kernels.families.supers.reference import matmul
 from kernels.families.supers.sme2 import SuperMopa, SuperStreamingGemv
+from kernels.families.supers.unsigned import unsigned_gemms
 from kernels.families.variant import Family
 from kernels.quant.super_blocks import SUPER_BLOCK
 

@@ -18,11 +18,12 @@ cores have two such pipes for everything: 12 and 10. So both are candidates.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import or_
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from kernels.families.planes.code import PlaneCode
 from kernels.families.planes.rhs import OPERANDS, PlaneRhs
@@ -82,13 +83,14 @@ AddBlock: TypeAlias = Callable[[Totals, Sequence[Entry], Sequence[Value]], None]
 """(totals, columns, rows of the LHS)"""
 
 
-class _UnsignedGemm(SuperGemm):
-    """What both share. biases: of starts, by half."""
+class _UnsignedGemm(SuperGemm, ABC):
+    """What both share. factor_names: of a block's entries. biases: of starts, by half."""
 
-    biases = (0, 0)
+    factor_names: ClassVar[tuple[str, ...]]
+    biases: ClassVar[tuple[int, int]]
 
     def names_of_block(self) -> list[str]:
-        return [*operand_names(self.verbs), "start0", "start1", *self.factor_names()]
+        return [*operand_names(self.verbs), "start0", "start1", *self.factor_names]
 
     def unpacked(self, block: Value) -> Entries:
         f, rhs, verbs = self.f, self.rhs, self.verbs
@@ -144,19 +146,17 @@ class _UnsignedGemm(SuperGemm):
             ]
         return sums
 
-    def factor_names(self) -> list[str]:
-        raise NotImplementedError
-
+    @abstractmethod
     def factors(self, pairs: Value) -> dict[str, Value]:
-        """Of a block by name, from pairs of i16, one element a column."""
-        raise NotImplementedError
+        """Of a block, from pairs of i16, one element a column."""
 
+    @abstractmethod
     def i32_factors(self, entry: Entry) -> tuple[Value, Value]:
-        raise NotImplementedError
+        """By half."""
 
+    @abstractmethod
     def add(self, totals: Totals, columns: Sequence[Entry], lhs: Sequence[Value]) -> None:
         """A block's products, of rows none of which is loud."""
-        raise NotImplementedError
 
     def _dot(self, total: Value, operand: Value, lhs: Value) -> Value:
         (part,) = self.verbs.dot(self.f, self.code, Sum(parts=(total,)), operand, lhs, None).parts
@@ -168,10 +168,8 @@ class _UnsignedGemm(SuperGemm):
 
 
 class _PairedGemm(_UnsignedGemm):
+    factor_names = ("pair",)
     biases = (SIGN, 0)
-
-    def factor_names(self) -> list[str]:
-        return ["pair"]
 
     def factors(self, pairs: Value) -> dict[str, Value]:
         return {"pair": pairs}
@@ -192,19 +190,19 @@ class _PairedGemm(_UnsignedGemm):
 
 
 class _ApartGemm(_UnsignedGemm):
-    def factor_names(self) -> list[str]:
-        return [f"factor{half}" for half in range(HALVES)]
+    factor_names = ("factor0", "factor1")
+    biases = (0, 0)
 
     def factors(self, pairs: Value) -> dict[str, Value]:
         """(scale, 0)"""
         return {"factor0": pairs & 0xFFFF, "factor1": pairs >> 16}
 
     def i32_factors(self, entry: Entry) -> tuple[Value, Value]:
-        first, last = (halves_of_pairs(self.f, entry(name))[0] for name in self.factor_names())
+        first, last = (halves_of_pairs(self.f, entry(name))[0] for name in self.factor_names)
         return first, last
 
     def add(self, totals: Totals, columns: Sequence[Entry], lhs: Sequence[Value]) -> None:
-        for half, name in enumerate(self.factor_names()):
+        for half, name in enumerate(self.factor_names):
             starts = [entry(f"start{half}") for entry in columns]
             factors = [entry(name) for entry in columns]
             for of_row, found in zip(totals, self.half(half, [starts for _ in lhs], columns, lhs), strict=True):
