@@ -1,7 +1,7 @@
 """The lane tile for registers that are few: weights are unpacked to bytes once, in L1, for all rows of the portion.
 
     for each pair of panels, for each stretch of K:
-      scratch = groups of both panels as bytes, scales and minima as f32         what fits half of an L1
+      scratch = groups of both panels as bytes, scales and minima as f32         what leaves an L1 room for LHS
       for each few rows: the tile of kernels.families.block32.lanes, its operands read from scratch
 
 On AVX2 unpacking takes vector operations and registers that 3 x 16 accumulators need: a load from L1 is cheaper. On
@@ -19,7 +19,8 @@ from kernels.families.block32.lanes import GROUPS, LaneEmission, LaneTile
 from kernels.jit.ir import F32, I8, I32, I64, Value, Variable, vector
 
 PANELS = 2
-SCRATCH_BYTES = 15 << 10  # of a stretch
+# Of a stretch. With the rows of a tile and of the next, 9 KiB of Q4_0's, it fits an L1 of 32 KiB.
+SCRATCH_BYTES = 18 << 10
 
 
 @dataclass(frozen=True, slots=True)
