@@ -32,7 +32,7 @@ def run_bench(
     threads: Sequence[int] | None,
     repetitions: int,
     isa: str | None = None,
-    kv_type: Literal["f16", "q8_0", "f32"] = "f16",
+    kv_type: Literal["auto", "f16", "i16", "q8_0", "f32"] = "auto",
 ) -> Iterator[BenchRow]:
     """Rows as they are measured. Raises SettingsError for a test longer than the model's context."""
     for num_threads in threads or (usable_cores(),):

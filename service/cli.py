@@ -127,7 +127,9 @@ def serve(
     ] = None,
     kv_type: Annotated[
         str | None,
-        typer.Option(help="Type of cached keys and values: f16, q8_0 (53 % of the memory) or f32 (twice as much)."),
+        typer.Option(
+            help="Type of cached keys and values: f16, i16 (faster with VNNI), q8_0 (53 % of the memory) or f32."
+        ),
     ] = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
     max_queue_tokens: Annotated[

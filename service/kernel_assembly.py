@@ -56,7 +56,7 @@ def _attention(text: str) -> EmittedKernel:
     """Attention tiles exist for any head_dim, so their names are not listed but parsed."""
     name = AttentionName.parse(text)
     for variant in ATTENTION_VARIANTS:
-        if variant.isa.engine == name.engine:
+        if variant.engine == name.engine:
             kv = kv_type_named(name.kv)
             tile = variant.tile(name.head_dim, name.rows, name.window, name.soft_cap, kv, name.is_wide)
             if tile.name == text:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ByteSize
 
-from kernels.runtime.kv_types import kv_type_named
+from kernels.attention.variants import kv_type_of
 from kernels.runtime.team import Team
 from service.errors import SettingsError
 from service.gemmule_model import GemmuleModel
 from service.gguf.reader import GGUFFile, open_gguf
-from service.loader import load_model, num_threads
+from service.loader import ladder, load_model, num_threads
 from service.model.config import read_config
 from service.model.kv_cache import block_layout
 from service.pull import resolve_model
@@ -35,7 +35,7 @@ def _load_both(path: Path, draft_path: Path, settings: Settings, measures_peaks:
     with open_gguf(path) as file, open_gguf(draft_path) as draft_file:
         _check_vocabularies(file, draft_file)
         draft_config = read_config(draft_file.metadata)
-    block_bytes = block_layout(draft_config, kv_type_named(settings.kv_type)).num_bytes
+    block_bytes = block_layout(draft_config, kv_type_of(settings.kv_type, ladder(settings))).num_bytes
     with ExitStack() as opened:
         team = opened.enter_context(Team(num_threads(settings)))
         target = load_model(path, settings, measures_peaks=measures_peaks, team=team, beside_block_bytes=block_bytes)

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from kernels.attention.self_test import sound_attention
+from kernels.attention.variants import kv_type_of
 from kernels.autotune.tuner import Autotuner
 from kernels.checksum import Checksum
 from kernels.cpu import detect_cpu, usable_cores
@@ -19,12 +20,11 @@ from kernels.errors import KernelsError
 from kernels.jit.compiler_pages import forget_compiler
 from kernels.jit.folder import cache_folder
 from kernels.jit.library import KernelLibrary
-from kernels.ladder import UnknownRung, rungs_for
+from kernels.ladder import Rung, UnknownRung, rungs_for
 from kernels.peaks.measure import measure_peaks
 from kernels.peaks.remembered import remembered_peaks
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.executor import Executor
-from kernels.runtime.kv_types import kv_type_named
 from kernels.runtime.team import Team
 from kernels.self_test import SelfTest
 from service.engine.model_runner import ModelRunner
@@ -52,6 +52,14 @@ DEFAULT_MAX_CONTEXT = 1 << 17
 """Tokens, unless `ctx` asks for more: tables grow with the context, and a file's claim alone shall not take memory."""
 
 
+def ladder(settings: Settings) -> tuple[Rung, ...]:
+    """The rungs of this CPU that the settings allow. Raises SettingsError."""
+    try:
+        return rungs_for(detect_cpu(), settings.isa)
+    except UnknownRung as error:
+        raise SettingsError(str(error)) from error
+
+
 def load_model(
     path: Path,
     settings: Settings,
@@ -68,11 +76,7 @@ def load_model(
     caches; `beside_block_bytes`: what comes beside each block of its own.
     """
     watch = Stopwatch()
-    cpu = detect_cpu()
-    try:
-        rungs = rungs_for(cpu, settings.isa)
-    except UnknownRung as error:
-        raise SettingsError(str(error)) from error
+    cpu, rungs = detect_cpu(), ladder(settings)
     with ExitStack() as opened:
         with watch.stage("read"):
             file = opened.enter_context(open_gguf(path))
@@ -106,7 +110,7 @@ def load_model(
         with watch.stage("pack"):
             weights = decoder.pack(memory)
         _check_vocabulary(file, tokenizer, weights)
-        kv_type = kv_type_named(settings.kv_type)
+        kv_type = kv_type_of(settings.kv_type, rungs)
         kv = make_kv_cache(
             config,
             limits.max_context,

@@ -17,7 +17,7 @@ def bench(
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    kv_type: Annotated[str | None, typer.Option(help="Type of cached keys and values: f16, q8_0 or f32.")] = None,
+    kv_type: Annotated[str | None, typer.Option(help="Type of cached keys and values: f16, i16, q8_0 or f32.")] = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
 ) -> None:
@@ -68,7 +68,7 @@ def evaluate(
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Threads of the team.")] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
     kv_type: Annotated[
-        str | None, typer.Option(help="Type of cached keys and values: f16, q8_0 or f32; the reference keeps f32.")
+        str | None, typer.Option(help="Type of cached keys and values: f16, i16, q8_0 or f32; the reference keeps f32.")
     ] = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,

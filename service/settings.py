@@ -74,9 +74,9 @@ class Settings(BaseSettings):
     kv_memory: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
     )
-    kv_type: Literal["f16", "q8_0", "f32"] = Field(
-        default="f16",
-        description="Type of cached keys and values: f16, q8_0 (53 % of the memory) or f32 (twice as much).",
+    kv_type: Literal["auto", "f16", "i16", "q8_0", "f32"] = Field(
+        default="auto",
+        description="Type of cached keys and values: f16, i16 (faster with VNNI), q8_0 (53 % of the memory) or f32.",
     )
     max_queue: int = Field(
         default=256, ge=1, le=1_000_000, description="Requests that may wait; one more is refused with 503."

@@ -1,8 +1,8 @@
 """Reads keys and values in attention micro-kernels: vectors of floats, whatever type the cache keeps. Knows no sums.
 
-Every type is exact as f32 (kernels.runtime.kv_types), so what multiplies them knows no type. The scales of a range are
-made floats once, on the stack: for keys lanes are tokens, so a vector of scales meets a vector of elements; for values
-one scale serves a vector.
+Every type but i16, whose integers are multiplied as such, is exact as f32 (kernels.runtime.kv_types), so what
+multiplies them knows no type. The scales of a range are made floats once, on the stack: for keys lanes are tokens, so a
+vector of scales meets a vector of elements; for values one scale serves a vector.
 """
 
 from __future__ import annotations
@@ -54,6 +54,15 @@ class CachedReads:
                 at, to = f.offset(source, first << 1), f.offset(into, first << 2)
                 for scale in range(0, CHUNK, self.isa.lanes):
                     f.store(self.isa.halves(f, at, SCALE_BYTES * scale), to, 4 * scale, align=4)
+
+    def copy_token_scales(self, target: Value, value: Value, seen: Value) -> None:
+        """f32[32] of the block whose V is `value`; 0 from the `seen`th on: what no row sees may be no number."""
+        f, lanes = self.f, self.isa.lanes
+        source = f.offset(value, self.kv.element_plane_bytes(self.head_dim))
+        for token in range(0, BLOCK_TOKENS, lanes):
+            scales = f.load(self.isa.floats, source, 4 * token, align=16)
+            is_seen = f.compare("slt", self.isa.numbers(f, token), self.isa.splat(f, seen))
+            f.store(f.select(is_seen, scales, f.zero(self.isa.floats)), target, 4 * token, align=16)
 
     def elements(self, at: Value, offset: int, scale: Value | None) -> Value:
         """As many as there are lanes, as f32; `offset` in elements."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from kernels.attention.emit import PARTIAL_HEAD, Tile
-from kernels.attention.kv_blocks import Bytes, Floats
+from kernels.attention.emit import Tile
+from kernels.attention.kv_blocks import Bytes, Floats, query_rows
 from kernels.attention.merge import Merge
+from kernels.attention.partials import PARTIAL_HEAD
 from kernels.attention.program import AttentionShape
 from kernels.attention.range_planes import RANGE_BLOCKS
 from kernels.attention.sight import RANGE_TOKENS
@@ -47,7 +48,7 @@ class DirectAttention:
         self.library.load([(kernel.name, kernel.emit) for kernel in (self.tile, self.merge)])
 
     def partials(self, q: Floats, positions: npt.NDArray[np.int32], cache: Cache, start: int) -> Floats:
-        """q: f32[rows, head_dim], scaled -> f32[rows, 16 + head_dim] for the range that begins at `start`."""
+        """q: f32[rows, head_dim], as query_rows makes them -> f32[rows, 16 + head_dim], of the range at `start`."""
         run = ATTENTION(self.library.address(self.tile.name))
         out = np.full((q.shape[0] + 1, PARTIAL_HEAD + self.tile.head_dim), UNTOUCHED, np.float32)
         addresses = (q.ctypes.data, positions.ctypes.data, start, cache.table.ctypes.data, cache.blocks.ctypes.data)
@@ -61,7 +62,7 @@ class DirectAttention:
         """q: f32[rows, head_dim] -> f32[rows, head_dim], over every range that a row sees."""
         merge = MERGE(self.library.address(self.merge.name))
         shape = AttentionShape(1, 1, self.tile.head_dim, scale, self.tile.window, self.tile.soft_cap)
-        scaled = q * np.float32(shape.query_scale)
+        scaled = query_rows(q, shape.query_scale, self.tile.kv)
         state = np.zeros((q.shape[0], PARTIAL_HEAD + self.tile.head_dim), np.float32)
         state[:, 0] = -np.inf
         for start in range(0, int(positions.max()) + 1, RANGE_TOKENS):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from kernels.jit.vector_math import SUM_LANES
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, MOST_IN_I16, NORM, KVType
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -38,8 +39,48 @@ def quantise(x: Floats) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]:
     return elements.reshape(*x.shape[:-1], -1)[..., :head_dim], scales.astype(np.float16)
 
 
+def token_integers(x: Floats) -> tuple[npt.NDArray[np.int16], Floats]:
+    """f32[..., head_dim] -> int16[..., head_dim] of a norm of 32704, f32[...] scales; NaN where a token has one or an
+    infinity. What is beyond 2^55 saturates: its square would overflow."""
+    most = np.float32(MOST_IN_I16)
+    finite = np.asarray(np.isfinite(x).all(axis=-1))
+    saturated = np.where(finite[..., None], np.clip(x, -most, most), np.float32(0))
+    norm = np.sqrt(sum_of_squares(saturated))
+    inverse = np.divide(np.float32(NORM), norm, out=np.zeros_like(norm), where=norm > 0)
+    integers = np.rint(saturated * inverse[..., None]).astype(np.int16)
+    return integers, np.where(finite, norm * np.float32(1 / NORM), np.float32(np.nan))
+
+
+def sum_of_squares(x: Floats) -> Floats:
+    """Over the last axis in f32, in the order of the kernels: 16 lanes, then halves onto halves."""
+    lanes = np.zeros((*x.shape[:-1], SUM_LANES), np.float64)
+    for first in range(0, x.shape[-1], SUM_LANES):
+        part = x[..., first : first + SUM_LANES].astype(np.float64)
+        lanes = (part * part + lanes).astype(np.float32).astype(np.float64)
+    total = lanes.astype(np.float32)
+    while total.shape[-1] > 1:
+        half = total.shape[-1] // 2
+        total = total[..., :half] + total[..., half:]
+    return total[..., 0]
+
+
+def query_rows(q: Floats, scale: float, kv: KVType) -> Floats:
+    """f32[..., head_dim] -> the same room as micro-kernels want queries: scaled, or int16[head_dim], f32 scale."""
+    if not kv.in_pairs:
+        return q * np.float32(scale)
+    integers, scales = token_integers(q)
+    rows = np.zeros_like(q)
+    head_dim = q.shape[-1]
+    rows.view(np.int16)[..., :head_dim] = integers
+    rows[..., head_dim // 2] = scales * np.float32(scale)
+    return rows
+
+
 def stored(x: Floats, kv: KVType) -> Floats:
     """f32[..., head_dim] -> what whoever reads it from a cache of this type gets."""
+    if kv.in_pairs:
+        integers, scales_of_tokens = token_integers(x)
+        return integers.astype(np.float32) * scales_of_tokens[..., None]
     if kv is F32_KV:
         return x
     if kv is F16_KV:
@@ -56,6 +97,8 @@ def cache_blocks(k: Floats, v: Floats, kv: KVType = F16_KV) -> Bytes:
     both[0, :num_tokens], both[1, :num_tokens] = k, v
     # [2, blocks, kv_heads, 32, head_dim]
     by_head = both.reshape(2, num_blocks, BLOCK_TOKENS, num_kv_heads, head_dim).transpose(0, 1, 3, 2, 4)
+    if kv.in_pairs:
+        return _blocks_of_pairs(by_head)
     parts: tuple[npt.NDArray[Any], ...] = (by_head,)
     if kv.has_scales:
         parts = quantise(by_head)
@@ -66,4 +109,19 @@ def cache_blocks(k: Floats, v: Floats, kv: KVType = F16_KV) -> Bytes:
         pieces = [part[index].swapaxes(-1, -2) if index == 0 else part[index] for part in parts]
         shape = (num_blocks, num_kv_heads, -1)
         planes.append(np.concatenate([np.ascontiguousarray(p).reshape(shape).view(np.uint8) for p in pieces], axis=-1))
+    return np.ascontiguousarray(np.stack(planes, axis=2))
+
+
+def _blocks_of_pairs(by_head: Floats) -> Bytes:
+    """f32[2, blocks, kv_heads, 32, head_dim], K and V -> as cache_blocks, in i16."""
+    integers, scales = token_integers(by_head)
+    num_blocks, num_kv_heads, _, head_dim = by_head.shape[1:]
+    shape = (num_blocks, num_kv_heads, -1)
+    of_pairs = (num_blocks, num_kv_heads, 2, BLOCK_TOKENS // 2, head_dim)
+    keys = integers[0].reshape(num_blocks, num_kv_heads, BLOCK_TOKENS, head_dim // 2, 2).swapaxes(2, 3)
+    values = np.moveaxis(integers[1].reshape(of_pairs), 2, -1)
+    planes = [
+        np.concatenate([np.ascontiguousarray(part).reshape(shape).view(np.uint8) for part in parts], axis=-1)
+        for parts in ((keys, scales[0]), (values, scales[1]))
+    ]
     return np.ascontiguousarray(np.stack(planes, axis=2))

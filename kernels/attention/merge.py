@@ -2,9 +2,9 @@
 
     void attention_merge(i64 num_rows, const f32 *partials, f32 *state)
 
-Both are f32[num_rows, 16 + head_dim] as kernels.attention.emit lays them out; a fresh state is m = -inf, l = 0, o = 0.
-Per row, with top = max(m, m'), a = 2^(m - top), b = 2^(m' - top): l = l a + l' b, o = o a + o' b, each with one fused
-multiply-add. A partial that saw no token (l' = 0) leaves the row alone. Ranges are merged in ascending order, by
+Both are f32[num_rows, 16 + head_dim] as kernels.attention.partials lays them out; a fresh state is m = -inf, l = 0,
+o = 0. Per row, with top = max(m, m'), a = 2^(m - top), b = 2^(m' - top): l = l a + l' b, o = o a + o' b, each with one
+fused multiply-add. A partial that saw no token (l' = 0) leaves the row alone. Ranges are merged in ascending order, by
 whoever does it: the bits do not depend on who computed them.
 """
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kernels.attention.emit import PARTIAL_HEAD, partial_bytes
 from kernels.attention.isa import Isa
+from kernels.attention.partials import PARTIAL_HEAD, partial_bytes
 from kernels.jit.ir import F32, I64, PTR, Function, Value
 from kernels.jit.vector_math import exp2, maximum
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.attention.division import DIVISION, PART, divide, item, next_part
-from kernels.attention.emit import PARTIAL_HEAD
+from kernels.attention.partials import PARTIAL_HEAD
 from kernels.attention.range_planes import RANGE_BLOCKS
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.jit.call import call_kernel
@@ -24,6 +24,7 @@ from kernels.jit.function import native, op_function
 from kernels.jit.native import atomic_add_i32, atomic_store_i32, load, record, store
 from kernels.jit.vector import LANES, f32x16, load_f32x16, store_f32x16
 from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, op_record
+from kernels.runtime.int16_rows import write_int16_row
 
 VECTOR_BYTES: Final = 4 * LANES
 MANY, DECODE, FEW = range(3)
@@ -48,6 +49,7 @@ ATTENTION: Final = op_record(
         ("group", "i8"),  # query heads of a kv head
         ("head_dim", "i8"),
         ("scale", "f4"),  # times log2(e), see the micro-kernel
+        ("in_pairs", "i4"),  # queries become int16 with a scale
         ("window", "i8"),  # tokens that a query token sees at most; 0: all up to its own
         ("few", "i8"),  # micro-kernels of prefills, of few rows and of many_rows or more
         ("many", "i8"),
@@ -153,14 +155,19 @@ def _look_ahead(op: Any, thread: Any, step: Any, part: Any, index: int, turn: in
 
 @native
 def _gather(op: Any, step: Any, part: Any, width: int, q: int, positions: int) -> None:
-    """The part's query rows, scaled, and the position of each; `width`: heads of a token."""
+    """The part's query rows, scaled or as int16 with a scale, and the position of each; `width`: heads of a token."""
     scale = f32x16(op.scale)
     for row in range(part.num_tokens * width):
         at, head = part.token + row // width, part.kv_head * op.group + row % width
         store(positions + 4 * row, item(step.positions, at), np.int32)
         source = op.q + op.q_stride * at + 4 * op.head_dim * head
-        for offset in range(0, 4 * op.head_dim, VECTOR_BYTES):
-            store_f32x16(q + 4 * op.head_dim * row + offset, load_f32x16(source + offset) * scale)
+        into = q + 4 * op.head_dim * row
+        if op.in_pairs != 0:
+            of_row = np.float32(write_int16_row(source, into, op.head_dim))
+            store(into + 2 * op.head_dim, of_row * op.scale, np.float32)
+        else:
+            for offset in range(0, 4 * op.head_dim, VECTOR_BYTES):
+                store_f32x16(into + offset, load_f32x16(source + offset) * scale)
 
 
 @native

@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 
 from kernels.attention.division import PARTS_PER_THREAD
-from kernels.attention.emit import PARTIAL_HEAD, Tile, partial_bytes
+from kernels.attention.emit import Tile
 from kernels.attention.op import ATTENTION, ROWS_AT, attention
+from kernels.attention.partials import PARTIAL_HEAD, partial_bytes
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
@@ -133,6 +134,7 @@ class AttentionOp:
             "group": shape.group,
             "head_dim": shape.head_dim,
             "scale": shape.query_scale,
+            "in_pairs": int(shape.kv.in_pairs),
             "window": shape.window or 0,
             "few": library.address(few.name),
             "many": library.address(many.name),

@@ -24,7 +24,8 @@ def num_blocks(tokens: Value) -> Value:
 class RangePlanes:
     """`f`: an attention micro-kernel with the arguments that kernels.attention.emit draws.
 
-    scales: of the blocks, as f32, if the cache has any and the range is not widened.
+    scales: of the blocks, as f32, if the cache has any and the range is not widened. token_scales: f32[128], those of
+    the range's values if they are multiplied as integers; 0 for tokens that no row sees.
     """
 
     def __init__(self, f: Function, isa: Isa, kv: KVType, head_dim: int, sight: Sight, is_wide: bool) -> None:
@@ -32,12 +33,13 @@ class RangePlanes:
         self._reads = CachedReads(f, isa, kv, head_dim)
         self._wide = WidenedRange.reserve(f, isa, kv, head_dim, RANGE_BLOCKS) if is_wide else None
         self.scales = None if is_wide else self._reads.room_for_scales(RANGE_BLOCKS)
+        self.token_scales = f.stack(4 * RANGE_TOKENS) if kv.in_pairs else None
         self._first_block = f["start"] >> 5
 
     def emit_widening(self) -> None:
-        """Of the blocks that the last row sees."""
+        """Of the blocks that the last row sees; and their tokens' scales."""
         f = self._f
-        if self.scales is None and self._wide is None:
+        if self.scales is None and self._wide is None and self.token_scales is None:
             return
         with f.loop(0, self._num_blocks()) as index:
             planes = self._cached(self._first_block + index)
@@ -45,6 +47,9 @@ class RangePlanes:
                 self._wide.widen(index, *planes, self.ahead(index << 1))
             elif self.scales is not None:
                 self._reads.widen_scales(self.scales, index, *planes)
+            elif self.token_scales is not None:
+                seen = self._sight.visible(f["num_rows"] - 1) - index * BLOCK_TOKENS
+                self._reads.copy_token_scales(f.offset(self.token_scales, index * (4 * BLOCK_TOKENS)), planes[1], seen)
 
     def block(self, index: Value) -> tuple[Value, Value]:
         """K^T and V of the range's `index`th block."""

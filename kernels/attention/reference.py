@@ -1,9 +1,13 @@
-"""NumPy twin of attention in float64, over keys and values as they were stored. Knows no tile and no range."""
+"""NumPy twin of attention in float64, over keys and values as they were stored. Knows no tile."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
+from kernels.attention.sight import RANGE_TOKENS
+from kernels.attention.softmax import LEVELS
+from kernels.runtime.kv_types import F16_KV, NORM, KVType
 
 Floats = npt.NDArray[np.floating]
 
@@ -46,6 +50,7 @@ def attention_error(
     scale: float,
     window: int | None = None,
     soft_cap: float | None = None,
+    kv: KVType = F16_KV,
 ) -> npt.NDArray[np.float64]:
     """How far f32 arithmetic may be from `attention`, per output element: first order, worst case.
 
@@ -53,6 +58,9 @@ def attention_error(
     doubles it and adds u |s - m|; a weight is off by ln 2 times that and 2 u for 2^x; sums over n tokens add n u,
     merges and the division 8 u a range. Numerator and denominator are both off. A soft cap shrinks what comes in and
     adds 6 u cap of its own.
+
+    In i16 a query's elements are off by half a step, its norm / 32704; 2^x by 2^-18; a weight by half a step, its
+    range's sum / 32767, in units of its token's scale.
     """
     unit = 2.0**-24
     num_tokens, _, head_dim = k.shape
@@ -61,7 +69,22 @@ def attention_error(
     keys = np.repeat(np.abs(k.astype(np.float64)), group, axis=1)
     most = np.einsum("thd,shd->hts", magnitude, keys).max(axis=-1).T / np.log(2)  # f64[T, heads]
     weight = np.log(2) * (2 * (head_dim + 4) + 2) * unit * most + 2 * unit
+    if kv.in_pairs:
+        half_step = 0.5 * scale / NORM * np.linalg.norm(q.astype(np.float64), axis=-1)
+        weight += 2 * half_step * keys.sum(axis=-1).max(axis=0) + 2.0**-18
     weight += 0 if soft_cap is None else 2 * 6 * unit * soft_cap
     sums = (num_tokens + 8 * (num_tokens / 128 + 1)) * unit
     average = attention(q, k, np.abs(v), positions, scale, window, soft_cap)
-    return np.asarray(average * 2 * (weight + sums)[:, :, None])
+    bound = average * 2 * (weight + sums)[:, :, None]
+    return np.asarray(bound + _rounded_weights(v, group) if kv.in_pairs else bound)
+
+
+def _rounded_weights(v: Floats, group: int) -> npt.NDArray[np.float64]:
+    """f64[heads, head_dim]: by how much weights that are integers change a row's output, in the worst range."""
+    norms = np.linalg.norm(v.astype(np.float64), axis=-1)
+    integers = np.abs(v) / np.where(norms > 0, norms, 1)[..., None]  # over 32704, as a range's sum is over 32767
+    worst = np.zeros(v.shape[1:])
+    for first in range(0, len(v), RANGE_TOKENS):
+        part = slice(first, first + RANGE_TOKENS)
+        worst = np.maximum(worst, norms[part].max(axis=0)[:, None] * integers[part].sum(axis=0))
+    return np.repeat(worst * (0.5 / LEVELS), group, axis=0)

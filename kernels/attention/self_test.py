@@ -74,7 +74,7 @@ def fault_of(variant: AttentionVariant, shape: AttentionShape, library: KernelLi
         (decode, q[-shape.group :], of_a_token),
     ):
         arguments = (rows[:, None], keys, values, positions, shape.scale, shape.window, shape.soft_cap)
-        expected, bound = (f(*arguments)[:, 0] for f in (attention, attention_error))
+        expected, bound = attention(*arguments)[:, 0], attention_error(*arguments, shape.kv)[:, 0]
         reason = None
         try:
             out = DirectAttention(tile, variant.merge(shape.head_dim), library)(rows, positions, cache, shape.scale)

@@ -3,7 +3,7 @@
     attention_f32_f16p32_d64_6x16_avx2        attention_merge_f32_d64_avx2
               dst kv       head_dim engine
                   p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
-    attention_f32_qsi8d32p32_d64_6x16_avx2: keys and values as q8_0 keeps them
+    attention_f32_qsi8d32p32_d64_6x16_avx2: keys and values as q8_0 keeps them; qsi16dxp32: as i16
     attention_f32_f16p32_d64_6x16x128_avx2: for many rows; 128 tokens are made floats before all of them
     attention_f32_f16p32_d256_w512_cap50_6x16_avx2: of the last 512 tokens, scores capped at +-50
 
@@ -22,14 +22,16 @@ from kernels.attention.merge import Merge
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.errors import KernelsError
 from kernels.ladder import AVX2 as AVX2_RUNG
-from kernels.ladder import AVX512_VNNI, Rung
+from kernels.ladder import AVX512_VNNI, AVX_VNNI, Rung
 from kernels.ladder import NEON as NEON_RUNG
 from kernels.ladder import SCALAR as SCALAR_RUNG
 from kernels.naming import ENGINES, UnknownName
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, KVType
+from kernels.runtime.kv_types import F16_KV, I16_KV, KV_TYPES, KVType, kv_type_named
 
-# Attention multiplies floats: of the ladder's rungs it needs the vectors, not their integer dot products.
+AUTO = "auto"
+
+# Attention of floats needs the vectors of the ladder's rungs, not their integer dot products.
 _AVX512_NEEDS = AVX512_VNNI.needs - {"avx512vnni"}
 AVX512_RUNG = Rung("avx512", "x86_64", _AVX512_NEEDS, ",".join(f"+{name}" for name in sorted(_AVX512_NEEDS)))
 
@@ -37,7 +39,7 @@ _KV = "|".join(kind.kernel_name for kind in KV_TYPES)
 _NAME = re.compile(
     rf"attention_(?P<dst>[a-z]+\d+)_(?P<kv>{_KV})p32_d(?P<head_dim>\d+)_"
     r"(?:w(?P<window>\d+)_)?(?:cap(?P<soft_cap>\d+(?:\.\d+)?)_)?"
-    rf"(?P<rows>\d+)x(?P<columns>\d+)(?P<wide>x{RANGE_TOKENS})?_(?P<engine>{'|'.join(ENGINES)})"
+    rf"(?P<rows>\d+)x(?P<columns>\d+)(?P<wide>x{RANGE_TOKENS})?_(?P<engine>(?:{'|'.join(ENGINES)})(?:_vnni)?)"
 )
 
 
@@ -76,11 +78,25 @@ class AttentionName:
 
 @dataclass(frozen=True, slots=True)
 class AttentionVariant:
-    """An instruction set with the tallest tile that stays in its registers."""
+    """An instruction set with the tallest tile that stays in its registers. `engine`: in names."""
 
     rung: Rung
     isa: Isa
     rows: int
+
+    @property
+    def engine(self) -> str:
+        return f"{self.isa.engine}_vnni" if self.multiplies_pairs else self.isa.engine
+
+    @property
+    def multiplies_pairs(self) -> bool:
+        """Whether it multiplies twice as many int16 as floats at a time."""
+        return not self.rung.needs.isdisjoint({"avx512vnni", "avxvnni"})
+
+    @property
+    def kv_type(self) -> KVType:
+        """What keys and values are best kept in."""
+        return I16_KV if self.multiplies_pairs else F16_KV
 
     def tile(
         self,
@@ -93,17 +109,16 @@ class AttentionVariant:
     ) -> Tile:
         """The micro-kernel for a head_dim; `rows`: of another tile than the tallest."""
         shape = Tile("", head_dim, rows or self.rows, self.isa, self.rung.attributes, window, soft_cap, kv, is_wide)
-        engine = self.isa.engine
         name = AttentionName(
-            kv.kernel_name, head_dim, shape.rows, shape.columns, engine, "f32", window, soft_cap, is_wide
+            kv.kernel_name, head_dim, shape.rows, shape.columns, self.engine, "f32", window, soft_cap, is_wide
         )
         return replace(shape, name=str(name))
 
     def wide_tile(
         self, head_dim: int, window: int | None = None, soft_cap: float | None = None, kv: KVType = F16_KV
     ) -> Tile:
-        """For many rows. What is kept as floats is read where it is."""
-        return self.tile(head_dim, None, window, soft_cap, kv, kv is not F32_KV)
+        """For many rows. What is multiplied as it is kept is read where it is."""
+        return self.tile(head_dim, None, window, soft_cap, kv, kv.is_widened)
 
     def decode_tile(
         self,
@@ -118,12 +133,14 @@ class AttentionVariant:
         return self.tile(head_dim, -(-num_groups // num_tiles), window, soft_cap, kv)
 
     def merge(self, head_dim: int) -> Merge:
-        name = f"attention_merge_f32_d{head_dim}_{self.isa.engine}"
+        name = f"attention_merge_f32_d{head_dim}_{self.engine}"
         return Merge(name, head_dim, self.isa, self.rung.attributes)
 
 
 ATTENTION_VARIANTS = (
+    AttentionVariant(AVX512_VNNI, AVX512, rows=12),
     AttentionVariant(AVX512_RUNG, AVX512, rows=12),
+    AttentionVariant(AVX_VNNI, AVX2, rows=6),
     AttentionVariant(AVX2_RUNG, AVX2, rows=6),
     AttentionVariant(NEON_RUNG, NEON, rows=8),
     AttentionVariant(SCALAR_RUNG, SCALAR, rows=2),
@@ -140,6 +157,11 @@ def attention_candidates(
     for variant in variants:
         if variant.rung.arch in archs and variant.rung.needs <= features:
             yield variant
+
+
+def kv_type_of(name: str, rungs: Iterable[Rung]) -> KVType:
+    """`name`: of a type, or `auto`, for what attention on this ladder is fastest with."""
+    return select_attention(rungs).kv_type if name == AUTO else kv_type_named(name)
 
 
 def select_attention(rungs: Iterable[Rung]) -> AttentionVariant:

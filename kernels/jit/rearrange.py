@@ -38,16 +38,25 @@ def swap_pairs(typingctx: Any, value: Any) -> Any:
     return unary(F32x16, F32x16, _shuffle([lane ^ 1 for lane in range(LANES)]))
 
 
-@intrinsic
-def store_i8x16(typingctx: Any, address: Any, value: Any) -> Any:
-    """The low byte of 16 i32."""
-
+def _store_low(bits: int) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        few = builder.trunc(args[1], ir.VectorType(ir.IntType(8), LANES))
+        few = builder.trunc(args[1], ir.VectorType(ir.IntType(bits), LANES))
         builder.store(few, pointer_to(builder, args[0], few.type), align=1)
         return context.get_dummy_value()
 
     return _signature(nb.none, nb.int64, I32x16), codegen
+
+
+@intrinsic
+def store_i8x16(typingctx: Any, address: Any, value: Any) -> Any:
+    """The low byte of 16 i32."""
+    return _store_low(8)
+
+
+@intrinsic
+def store_i16x16(typingctx: Any, address: Any, value: Any) -> Any:
+    """The low half of 16 i32."""
+    return _store_low(16)
 
 
 def _transpose(bits: int) -> Any:

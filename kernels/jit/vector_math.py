@@ -28,13 +28,17 @@ EXP2_TERMS: Final = (
 )  # fmt: skip
 
 
-def exp2(f: Function, x: Value) -> Value:
+# The same for weights that become int16, error 2^-18.4.
+SHORT_EXP2_TERMS: Final = (0.6931241932950397, 0.2402409861398198, 0.05590642565776204, 0.009582853231723075)
+
+
+def exp2(f: Function, x: Value, terms: Sequence[float] = EXP2_TERMS) -> Value:
     """2^x for x <= 127, within 1 ulp; 0 below 2^-124 and for -inf, NaN for NaN."""
     magic = f.const(x.type, ROUND)
     rounded = x + magic
     fraction = x - (rounded - magic)
-    value = f.const(x.type, EXP2_TERMS[-1])
-    for coefficient in (*reversed(EXP2_TERMS[:-1]), 1.0):
+    value = f.const(x.type, terms[-1])
+    for coefficient in (*reversed(terms[:-1]), 1.0):
         value = f.fma(value, fraction, f.const(x.type, coefficient))
     small = f.compare("olt", x, f.const(x.type, LEAST_EXPONENT))
     return f.select(small, f.zero(x.type), _scaled(f, value, rounded))

@@ -29,10 +29,12 @@ from kernels.jit.vector import (
     sum_lanes,
 )
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, Q8_0_KV, SCALE_BYTES
+from kernels.runtime.int16_rows import write_int16_row
+from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, I16_KV, Q8_0_KV, SCALE_BYTES, TOKEN_SCALE_BYTES
 
 F16: Final = F16_KV.code
 F32: Final = F32_KV.code
+I16: Final = I16_KV.code
 F16_BYTES, F32_BYTES, Q8_0_BYTES = (kind.element_bytes for kind in (F16_KV, F32_KV, Q8_0_KV))
 _MOST_HALF: Final = np.float32(65504)
 _LEVELS: Final = np.float32(127)
@@ -84,6 +86,8 @@ def _write_row(head: int, target: int, scales: int, scale_stride: int, head_dim:
     if kind == F16:
         for i in range(0, head_dim, LANES):
             store_f16x16(target + 2 * i, _saturated(load_f32x16(head + 4 * i)))
+    elif kind == I16:
+        store(scales, write_int16_row(head, target, head_dim), np.float32)
     elif kind == F32:
         for i in range(0, head_dim, LANES):
             store_f32x16(target + 4 * i, load_f32x16(head + 4 * i))
@@ -98,7 +102,7 @@ def _write_row(head: int, target: int, scales: int, scale_stride: int, head_dim:
 
 @inlined
 def _element_bytes(kind: int) -> int:
-    if kind == F16:
+    if kind in (F16, I16):
         return F16_BYTES
     return F32_BYTES if kind == F32 else Q8_0_BYTES
 
@@ -106,6 +110,15 @@ def _element_bytes(kind: int) -> int:
 @inlined
 def _transpose(rows: int, row_bytes: int, plane: int, head_dim: int, kind: int) -> None:
     """16 rows of `head_dim` elements become 16 columns of the plane."""
+    if kind == I16:
+        whole = head_dim // (2 * LANES) * LANES  # pairs
+        for i in range(0, whole, LANES):
+            transpose_i32(rows + 4 * i, row_bytes, plane + 4 * BLOCK_TOKENS * i, 4 * BLOCK_TOKENS)
+        for token in range(LANES):
+            for i in range(whole, head_dim // 2):
+                pair = load(rows + row_bytes * token + 4 * i, np.int32)
+                store(plane + 4 * BLOCK_TOKENS * i + 4 * token, pair, np.int32)
+        return
     for i in range(0, head_dim, LANES):
         if kind == F16:
             transpose_i16(rows + 2 * i, row_bytes, plane + 2 * BLOCK_TOKENS * i, 2 * BLOCK_TOKENS)
@@ -118,6 +131,10 @@ def _transpose(rows: int, row_bytes: int, plane: int, head_dim: int, kind: int) 
 @inlined
 def _scatter(row: int, plane: int, head_dim: int, kind: int) -> None:
     """A row of `head_dim` elements becomes a column of the plane."""
+    if kind == I16:
+        for i in range(head_dim // 2):
+            store(plane + 4 * BLOCK_TOKENS * i, load(row + 4 * i, np.int32), np.int32)
+        return
     for i in range(head_dim):
         if kind == F16:
             store(plane + 2 * BLOCK_TOKENS * i, load(row + 2 * i, np.int16), np.int16)
@@ -136,19 +153,29 @@ def write_keys(
     scratch: room for as many rows in the cache's type.
     """
     size = _element_bytes(kind)
-    scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * offset
+    scale_bytes = TOKEN_SCALE_BYTES if kind == I16 else SCALE_BYTES
+    scales = plane + size * BLOCK_TOKENS * head_dim + scale_bytes * offset
     for token in range(count):
-        row, scale = scratch + size * head_dim * token, scales + SCALE_BYTES * token
+        row, scale = scratch + size * head_dim * token, scales + scale_bytes * token
         _write_row(heads + stride * token, row, scale, SCALE_BYTES * BLOCK_TOKENS, head_dim, kind)
+    column = plane + (2 * size if kind == I16 else size) * offset
     if count == LANES:
-        _transpose(scratch, size * head_dim, plane + size * offset, head_dim, kind)
+        _transpose(scratch, size * head_dim, column, head_dim, kind)
     else:
-        _scatter(scratch, plane + size * offset, head_dim, kind)
+        _scatter(scratch, column, head_dim, kind)
 
 
 @native
-def write_value(head: int, plane: int, offset: int, head_dim: int, kind: int) -> None:
-    """f32[head_dim] into row `offset` of V."""
+def write_value(head: int, plane: int, offset: int, head_dim: int, kind: int, scratch: int) -> None:
+    """f32[head_dim] into row `offset` of V; in i16 into one half of a row of pairs. scratch: room for a row."""
+    if kind == I16:
+        scale = write_int16_row(head, scratch, head_dim)
+        store(plane + 2 * BLOCK_TOKENS * head_dim + TOKEN_SCALE_BYTES * offset, scale, np.float32)
+        half, pair = divmod(offset, BLOCK_TOKENS // 2)
+        into = plane + 4 * head_dim * pair + 2 * half
+        for i in range(head_dim):
+            store(into + 4 * i, load(scratch + 2 * i, np.int16), np.int16)
+        return
     num_groups = (head_dim + GROUP - 1) // GROUP
     scales = plane + BLOCK_TOKENS * head_dim + SCALE_BYTES * num_groups * offset
     _write_row(head, plane + _element_bytes(kind) * head_dim * offset, scales, SCALE_BYTES, head_dim, kind)

@@ -113,7 +113,7 @@ def _rotate(op: Any, head: int, out: int, cos: int, sin: int) -> None:
 
 
 @inlined
-def _rope_token(op: Any, step: Any, token: int, group: int) -> None:
+def _rope_token(op: Any, step: Any, token: int, group: int, scratch: int) -> None:
     """A key head, where it is, the query heads that look at it, and its value, which goes to the cache."""
     position: Any = np.int64(load(step.positions + 4 * token, np.int32))
     position = max(0, min(position, op.num_positions - 1))
@@ -141,7 +141,7 @@ def _rope_token(op: Any, step: Any, token: int, group: int) -> None:
         rms_norm_row(key, op.k_norm, key, op.head_dim, op.eps)
     _rotate(op, key, key, cos, sin)
     slot = _slot(step, token)
-    write_value(value, _plane(op, slot, group) + op.plane_bytes, slot % BLOCK_TOKENS, op.head_dim, op.kv_type)
+    write_value(value, _plane(op, slot, group) + op.plane_bytes, slot % BLOCK_TOKENS, op.head_dim, op.kv_type, scratch)
 
 
 @inlined
@@ -206,7 +206,7 @@ def rope_kv(op_address: int, thread_address: int) -> int:
             count = _num_neighbours(step, token, stop)
             for neighbour in range(token, token + count):
                 _ask_for(op, min(neighbour + 1, stop - 1), group)
-                _rope_token(op, step, neighbour, group)
+                _rope_token(op, step, neighbour, group, thread.scratch)
             (_, key, _), slot = _heads(op, token, group), _slot(step, token)
             plane, offset = _plane(op, slot, group), slot % BLOCK_TOKENS
             write_keys(key, op.k_stride, count, plane, offset, op.head_dim, op.kv_type, thread.scratch)

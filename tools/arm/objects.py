@@ -20,7 +20,7 @@ from kernels.jit.folder import cache_folder
 from kernels.ladder import ANY_ARCH, LADDER
 from kernels.peaks.emit import KINDS, compute_loop, read_loop
 from kernels.registry import matmul_variants
-from kernels.runtime.kv_types import F32_KV, KV_TYPES, Q8_0_KV
+from kernels.runtime.kv_types import F16_KV, F32_KV, I16_KV, KV_TYPES, Q8_0_KV
 
 ARCH = "aarch64"
 NUM_PROCESSES = 2
@@ -48,15 +48,15 @@ def kernels_of(arch: str) -> Iterator[str]:
                 yield attention.merge(head_dim).emit()
                 for rows in range(1, attention.rows + 1):
                     yield attention.tile(head_dim, rows).emit()
-                for kv, rows in product((Q8_0_KV, F32_KV), {1, 2, 3, attention.rows}):
+                for kv, rows in product((I16_KV, Q8_0_KV, F32_KV), {1, 2, 3, attention.rows}):
                     yield attention.tile(head_dim, rows, kv=kv).emit()
                 for kv in KV_TYPES:
                     yield attention.wide_tile(head_dim, kv=kv).emit()
-            for limits in LIMITS:
-                yield attention.tile(32, None, *limits).emit()
+            for limits, kv in product(LIMITS, (F16_KV, I16_KV)):
+                yield attention.tile(32, None, *limits, kv).emit()
                 for rows in {1, min(3, attention.rows), attention.rows}:
-                    yield attention.tile(96, rows, *limits).emit()
-                yield attention.wide_tile(96, *limits).emit()
+                    yield attention.tile(96, rows, *limits, kv).emit()
+                yield attention.wide_tile(96, *limits, kv).emit()
 
 
 def keep(ir: str, arch: str = ARCH) -> int:

@@ -11,13 +11,20 @@ import pytest
 from kernels.attention.variants import ATTENTION_VARIANTS, AttentionVariant
 from kernels.jit.build import compile_apart
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, Q8_0_KV, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, I16_KV, KV_TYPES, Q8_0_KV, KVType
 
 # An emulated LLVM would write the same text, in minutes.
 pytestmark = pytest.mark.skipif("QEMU_CPU" in os.environ, reason="assembly is read on the machine itself")
 
 HEAD_DIM = 64
 FMA = {"avx512": r"\tvfmadd\d+ps\t.*%zmm", "avx2": r"\tvfmadd\d+ps\t.*%ymm", "neon": r"\tfmla\tv\d+\.4s"}
+PAIRS = {
+    "avx512_vnni": r"\t(?:\{vex\}\s+)?vpdpwssd\t.*%zmm",
+    "avx512": r"\tvpmaddwd\t.*%zmm",
+    "avx2_vnni": r"\t(?:\{vex\}\s+)?vpdpwssd\t.*%ymm",
+    "avx2": r"\tvpmaddwd\t.*%ymm",
+    "neon": r"\tsml[as]l2?\t",
+}
 WIDEN = {
     F16_KV: {"avx512": r"\tvcvtph2ps\t.*%zmm", "avx2": r"\tvcvtph2ps\t.*%ymm", "neon": r"\tfcvtl2?\t"},
     Q8_0_KV: {"avx512": r"\tvcvtdq2ps\t.*%zmm", "avx2": r"\tvcvtdq2ps\t.*%ymm", "neon": r"\tscvtf\t"},
@@ -26,8 +33,10 @@ EXPONENT = r"\t(vpslld|vscalefps|shl)\t"  # of the softmax
 VECTOR_SPILL = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tvmov\w+\t.*\(%rsp.*%[xyz]mm|\t(st|ld)[rp]\tq\d+.*\[sp"
 VECTOR_STORE = r"\tvmov\w+\t.*%[xyz]mm.*\(%rsp|\tst[rp]\tq\d+.*\[sp"
 VECTOR_VARIANTS = [variant for variant in ATTENTION_VARIANTS if variant.isa.engine != "scalar"]
-EVERY_KV_TYPE = pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
-EVERY_VARIANT = pytest.mark.parametrize("variant", VECTOR_VARIANTS, ids=lambda variant: variant.isa.engine)
+EVERY_TYPE_OF_FLOATS = pytest.mark.parametrize("kv", [F16_KV, Q8_0_KV, F32_KV], ids=lambda kv: kv.name)
+# Where nothing multiplies pairs of integers twice as fast as floats, i16 is right, not fast.
+FASTEST = [(v, kv) for v in VECTOR_VARIANTS for kv in KV_TYPES if kv is not I16_KV or v.multiplies_pairs]
+EVERY_VARIANT = pytest.mark.parametrize("variant", VECTOR_VARIANTS, ids=lambda variant: variant.engine)
 
 
 @cache
@@ -46,7 +55,7 @@ def turns(assembly: str) -> list[str]:
 
 
 @EVERY_VARIANT
-@EVERY_KV_TYPE
+@EVERY_TYPE_OF_FLOATS
 def test_products_of_every_height(variant: AttentionVariant, kv: KVType) -> None:
     """Whole tiles and those of the last rows: a multiply-add per accumulator, elements widened once for all rows."""
     engine, depth = variant.isa.engine, variant.isa.spread
@@ -60,7 +69,17 @@ def test_products_of_every_height(variant: AttentionVariant, kv: KVType) -> None
 
 
 @EVERY_VARIANT
-@EVERY_KV_TYPE
+def test_products_of_pairs(variant: AttentionVariant) -> None:
+    """One for each accumulator and pair, which adds as well with VNNI; two on NEON, of low and high elements."""
+    counts = [len(re.findall(PAIRS[variant.engine], loop)) for loop in loops(variant, kv=I16_KV)]
+    tile = variant.tile(HEAD_DIM, kv=I16_KV)
+    for rows in tile.heights:
+        for columns in (BLOCK_TOKENS, HEAD_DIM):
+            products = rows * tile.vectors(rows, columns) * variant.isa.spread
+            assert (products if variant.isa.pair_products else 2 * products) in counts
+
+
+@pytest.mark.parametrize(("variant", "kv"), FASTEST, ids=lambda value: getattr(value, "engine", None) or value.name)
 @pytest.mark.parametrize(("window", "soft_cap"), [(None, None), (512, 50.0)])
 def test_products_stay_in_registers(
     variant: AttentionVariant, kv: KVType, window: int | None, soft_cap: float | None

@@ -13,7 +13,7 @@ from kernels.attention.program import AttentionShape
 from kernels.attention.reference import attention, attention_error
 from kernels.jit.library import KernelLibrary
 from kernels.runtime.abi import DECODE, MIXED, PHASES
-from kernels.runtime.kv_types import F32_KV, Q8_0_KV
+from kernels.runtime.kv_types import F32_KV, I16_KV, Q8_0_KV
 from tests.kernels.attention.native_attention import VARIANTS_HERE
 from tests.kernels.attention.steps import AttentionStep, Chunk, Conversation, Floats, conversations
 
@@ -29,6 +29,8 @@ SHAPES = [
     AttentionShape(9, 3, 64, 64**-0.5, kv=Q8_0_KV),
     AttentionShape(4, 2, 80, 0.1, window=40, kv=Q8_0_KV),
     AttentionShape(4, 2, 32, 0.2, kv=F32_KV),
+    AttentionShape(9, 3, 64, 64**-0.5, kv=I16_KV),
+    AttentionShape(4, 1, 80, 0.1, window=150, soft_cap=2.0, kv=I16_KV),
     AttentionShape(4, 1, 256, 0.0625, window=150, soft_cap=2.0),
 ]
 LIMITED = SHAPES[-1]
@@ -58,7 +60,7 @@ def whole(step: AttentionStep, conversation: Conversation) -> Floats:
 def close_to_numpy(shape: AttentionShape, chunk: Chunk, out: Floats) -> bool:
     q, positions = chunk.of.q[chunk.start : chunk.stop], np.arange(chunk.start, chunk.stop, dtype=np.int32)
     arguments = (q, chunk.of.k, chunk.of.v, positions, shape.scale, shape.window, shape.soft_cap)
-    return bool((np.abs(out - attention(*arguments)) <= attention_error(*arguments)).all())
+    return bool((np.abs(out - attention(*arguments)) <= attention_error(*arguments, shape.kv)).all())
 
 
 @EVERY_SHAPE

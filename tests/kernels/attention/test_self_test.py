@@ -73,7 +73,7 @@ def sees_a_token_less(ir: str) -> str:
 
 
 @pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
-@pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.isa.engine)
+@pytest.mark.parametrize("variant", VARIANTS_HERE, ids=lambda variant: variant.engine)
 def test_every_rung_passes(variant: AttentionVariant, kv: KVType) -> None:
     library = KernelLibrary()
     assert fault_of(variant, replace(SHAPE, kv=kv), library) is None

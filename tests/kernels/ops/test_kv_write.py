@@ -10,7 +10,7 @@ from kernels.jit.function import c_callable
 from kernels.jit.vector import LANES
 from kernels.ops.kv_write import write_keys, write_value
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, F32_KV, KV_TYPES, Q8_0_KV, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, I16_KV, KV_TYPES, Q8_0_KV, KVType
 
 EVERY_TYPE = pytest.mark.parametrize("kv", KV_TYPES, ids=lambda kv: kv.name)
 
@@ -21,7 +21,7 @@ def write(
 ) -> int:
     write_keys(k, 4 * head_dim, count, block, offset, head_dim, kind, scratch)
     for token in range(count):
-        write_value(v + 4 * head_dim * token, block + plane_bytes, offset + token, head_dim, kind)
+        write_value(v + 4 * head_dim * token, block + plane_bytes, offset + token, head_dim, kind, scratch)
     return 0
 
 
@@ -71,6 +71,16 @@ def test_how_near_q8_0_is() -> None:
     assert (error <= most / 127 * (0.5 + 127 * 2.0**-11)).all()
 
 
+def test_how_near_i16_is() -> None:
+    """Half a step, which is a 32704th of a token's norm. What is too great to be squared saturates."""
+    k, _ = numbers(64)
+    error, norms = np.abs(stored(k, I16_KV) - k), np.linalg.norm(k, axis=-1, keepdims=True)
+    assert (error <= norms / 32704 * 0.501).all()
+    k[:, 7] = 3e38
+    np.testing.assert_allclose(stored(k, I16_KV)[:, 7], 2.0**55, rtol=1e-6)
+    np.testing.assert_array_equal(written(k, k, I16_KV), cache_blocks(k[:, None], k[:, None], I16_KV)[0, 0])
+
+
 def test_what_f16_cannot_hold_saturates() -> None:
     k, v = numbers(32)
     k[0, 0], k[1, 1], v[2, 2], v[3, 3] = 1e6, -7e4, 65519, -3e38
@@ -83,11 +93,14 @@ def test_what_f16_cannot_hold_saturates() -> None:
 @EVERY_TYPE
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_not_hidden(kv: KVType, wrong: float) -> None:
-    """Only its own token, and in q8_0 its group, is spoilt."""
+    """Only its own element is spoilt; in q8_0 its group, in i16 its token."""
     k, v = numbers(64)
     k[4, 40] = v[6, 9] = wrong
     block = written(k, v, kv)
-    if kv is Q8_0_KV:
+    if kv is I16_KV:
+        keys, values = (block[i, 2 * 64 * BLOCK_TOKENS :].view(np.float32) for i in range(2))
+        spoilt, where = (np.isnan(keys), np.isnan(values)), ((4,), (6,))
+    elif kv is Q8_0_KV:
         keys, values = (block[i, 64 * BLOCK_TOKENS :].view(np.float16) for i in range(2))
         spoilt = np.isnan(keys.reshape(2, BLOCK_TOKENS)).T, np.isnan(values.reshape(BLOCK_TOKENS, 2))
         where = (4, 1), (6, 0)

@@ -137,7 +137,7 @@ def test_every_grouping_of_heads(model_of: ModelOf, yardstick: YardstickOf, kv_h
         run(model, mine, steps).must_equal(yardstick(**arguments))
 
 
-@pytest.mark.parametrize("kv_type", ["q8_0", "f32"])
+@pytest.mark.parametrize("kv_type", ["i16", "q8_0", "f32"])
 def test_every_type_of_keys_and_values(model_of: ModelOf, yardstick: YardstickOf, kv_type: str) -> None:
     arguments = {"kv_type": kv_type}
     model, mine = model_of(2, **arguments), watched()
@@ -146,7 +146,7 @@ def test_every_type_of_keys_and_values(model_of: ModelOf, yardstick: YardstickOf
     assert yardstick(**arguments).cache.nbytes != yardstick().cache.nbytes
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f16", "i16", "q8_0"])
 def test_types_of_keys_and_values_are_near(model_of: ModelOf, kv_type: str) -> None:
     """To the logits of f32: by a tenth of their deviation at most. Logits that have nothing in common differ by 1.4."""
     mine = watched()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kernels.runtime.kv_types import F16_KV, F32_KV, Q8_0_KV, KVType
+from kernels.runtime.kv_types import F16_KV, F32_KV, I16_KV, Q8_0_KV, KVType
 from service.errors import SettingsError
 from service.gguf.reader import open_gguf
 from service.model.config import ModelConfig, read_config
@@ -42,11 +42,14 @@ def test_it_does_not_shrink_below_one_context(config: ModelConfig) -> None:
         make_kv_cache(config, 256, 16, None, usable_bytes=too_little)
 
 
-@pytest.mark.parametrize(("kv_type", "element_bytes", "scale_bytes"), [(Q8_0_KV, 1, 2), (F16_KV, 2, 0), (F32_KV, 4, 0)])
+@pytest.mark.parametrize(
+    ("kv_type", "element_bytes", "group_bytes", "token_bytes"),
+    [(Q8_0_KV, 1, 2, 0), (F16_KV, 2, 0, 0), (I16_KV, 2, 0, 4), (F32_KV, 4, 0, 0)],
+)
 def test_a_budget_holds_as_many_blocks_as_its_type_allows(
-    config: ModelConfig, kv_type: KVType, element_bytes: int, scale_bytes: int
+    config: ModelConfig, kv_type: KVType, element_bytes: int, group_bytes: int, token_bytes: int
 ) -> None:
-    per_head = config.head_dim * element_bytes + -(-config.head_dim // 32) * scale_bytes
+    per_head = config.head_dim * element_bytes + -(-config.head_dim // 32) * group_bytes + token_bytes
     per_block = config.num_layers * config.num_kv_heads * 2 * 32 * per_head
     layout = make_kv_cache(config, 4096, 16, 40 * per_block + 1, kv_type).layout
     assert (layout.num_blocks, layout.num_bytes) == (40, 40 * per_block)
