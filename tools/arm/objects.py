@@ -46,8 +46,8 @@ def kernels_of(arch: str) -> Iterator[str]:
         if attention.rung.arch in (arch, ANY_ARCH):
             for head_dim in HEAD_DIMS:
                 yield attention.merge(head_dim).emit()
-                for rows in range(1, attention.rows + 1):
-                    yield attention.tile(head_dim, rows).emit()
+                for kv, rows in product({F16_KV, attention.kv_type}, range(1, attention.rows + 1)):
+                    yield attention.tile(head_dim, rows, kv=kv).emit()
                 for kv, rows in product((I16_KV, Q8_0_KV, F32_KV), {1, 2, 3, attention.rows}):
                     yield attention.tile(head_dim, rows, kv=kv).emit()
                 for kv in KV_TYPES:
