@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -32,9 +33,9 @@ class Completing:
 
 
 @asynccontextmanager
-async def completing(path: Path, isa: str | None = None, threads: int = 1) -> AsyncIterator[Completing]:
-    """`isa` caps the ladder. Afterwards the books must balance."""
-    model = load_model(path, Settings(isa=isa, threads=threads, max_batch=4))
+async def completing(path: Path, threads: int = 1, **settings: Any) -> AsyncIterator[Completing]:
+    """`settings`: more of them; `isa` caps the ladder. Afterwards the books must balance."""
+    model = load_model(path, Settings(threads=threads, max_batch=4, **settings))
     pool = BlockPool(model.num_blocks)
     limits = SchedulerLimits(max_context=model.max_context, max_batch=4)
     metrics = ServiceMetrics()

@@ -8,6 +8,7 @@ import pytest
 
 from tests.end_to_end.requests import COMPLETIONS, GREEDY, SEEDED, answers, others
 from tests.end_to_end.server import Server, post, served
+from tests.end_to_end.tiny_kv import BLOCK_BYTES
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,7 @@ async def test_with_other_threads_and_chunks(
 async def test_when_blocks_run_out_and_sequences_are_computed_again(
     tiny_gguf_of: Callable[..., Path], tmp_path: Path, alone: list[object]
 ) -> None:
-    block_bytes = 2 * 2 * 2 * 32 * 16 * 2  # layers, KV heads, K and V, tokens, head size, f16
-    flags = ("--kv-memory", str(24 * block_bytes), "--max-batch", "16")
+    flags = ("--kv-memory", str(24 * BLOCK_BYTES), "--max-batch", "16")
     with served(tiny_gguf_of(context=4096), tmp_path, *flags) as small:
         assert small.metrics().value("gemmule_kv_blocks_capacity") == 24
         crowd = [{**body, "prompt": "The sea " * 5, "max_tokens": 100} for body in others(14)]

@@ -10,6 +10,7 @@ from gguf import TokenType
 
 from tests.end_to_end.requests import COMPLETIONS, GREEDY, SEEDED, answers, others
 from tests.end_to_end.server import LIMIT_S, Server, post, served, started
+from tests.end_to_end.tiny_kv import BLOCK_BYTES
 
 PathOf = Callable[..., Path]
 FLAGS = ("--max-batch", "16", "--threads", "2")
@@ -77,7 +78,7 @@ async def test_a_draft_model_that_knows_nothing_is_mostly_wrong(
 async def test_when_blocks_run_out(server: Server, tiny_gguf_of: PathOf, tmp_path: Path) -> None:
     """Sequences are preempted, and the draft model catches up with them."""
     model, bodies = tiny_gguf_of(context=4096), [{**SEEDED, "seed": seed, "max_tokens": 200} for seed in range(4)]
-    flags = (*FLAGS, "--draft-model", str(model), "--kv-memory", "320KiB", "--no-prefix-cache")
+    flags = (*FLAGS, "--draft-model", str(model), "--kv-memory", str(40 * BLOCK_BYTES), "--no-prefix-cache")
     expected = await answers(server.url, bodies)
     with served(model, tmp_path, *flags) as other:
         assert other.metrics().value("gemmule_kv_blocks_capacity") == 20

@@ -14,6 +14,7 @@ import pytest
 
 from tests.end_to_end.requests import COMPLETIONS, GREEDY, events_of
 from tests.end_to_end.server import LIMIT_S, Server, started
+from tests.end_to_end.tiny_kv import BLOCK_BYTES
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_settings_that_cannot_be_met(tiny_gguf_of: Callable[..., Path], flags: t
     "flags",
     [
         ("--max-batch", "1", "--max-step-tokens", "1"),
-        ("--kv-memory", "8192"),
+        ("--kv-memory", str(BLOCK_BYTES)),
         ("--ctx", "32", "--threads", "5"),
         ("--max-batch", "1024", "--max-step-tokens", "65536"),
     ],
