@@ -17,6 +17,7 @@ OPERAND = re.compile(rf"{MEMORY}|%\w+|\$-?\w+")
 BRANCH = re.compile(r"j\w+$")
 MOVE = re.compile(r"vp?broadcast\w+$|vmov[adqu]\w*$|vlddqu$")
 CONVERTS = re.compile(r"vcvtph2ps$|vpmov[sz]x\w\w$")  # from memory they are loads; they read half of what they write
+QUARTERS = re.compile(r"vpmov[sz]x(bd|wq)$")  # or a quarter
 ZEROES = re.compile(r"vp?xor\w*$")  # a register with itself: no pipe takes part, and what was loaded is zeros too
 READS_ITS_RESULT = re.compile(r"vfn?m|vpdp")
 FUSED = re.compile(r"(vfn?m\w+?)(132|213|231)(ps)$")
@@ -173,5 +174,7 @@ def _assigned(reader: _Reader) -> list[str]:
 def _text(operation: _Operation, reads: list[int], result: int) -> str:
     width = operation.width
     source_width = NARROWER[width] if CONVERTS.match(operation.name) else width
+    if QUARTERS.match(operation.name):
+        source_width = NARROWER[source_width]
     registers = [f"%{source_width}mm{number}" for number in reads]
     return f"\t{operation.name} {', '.join([*operation.immediates, *registers, f'%{width}mm{result}'])}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from kernels.quant.blocks import CODE_BOOK, IQ4_NL, Q5_0, Q5_1
-from kernels.quant.fields import SourceFormat
+from kernels.quant.fields import BLOCK, SourceFormat
 from kernels.quant.super_blocks import Q2_K, Q3_K, Q4_K, Q5_K, Q6_K
 
 SUB16 = 16
@@ -19,6 +19,7 @@ class PlaneCode:
 
     planes: bits of each plane, lowest first. zero: what stored codes exceed the weights by.
     sub: elements under one byte scale, 0 where there is none. table: what the codes are looked up in.
+    six_bits: scales and minima, which in Q4_K and Q5_K have so many, are packed as such.
     """
 
     name: str
@@ -28,6 +29,7 @@ class PlaneCode:
     has_min: bool = False
     sub: int = 0
     table: tuple[int, ...] = ()
+    six_bits: bool = False
 
     @property
     def is_super(self) -> bool:
@@ -36,6 +38,12 @@ class PlaneCode:
     @property
     def largest(self) -> int:
         return (1 << sum(self.planes)) - 1
+
+    def with_six_bits(self) -> PlaneCode:
+        """Of scales and minima, if a layout of theirs has bytes."""
+        if self.sub == BLOCK and self.has_min:
+            return replace(self, name=f"{self.name}s6", six_bits=True)
+        return self
 
     def multiplied(self, zero: int = 0) -> PlaneCode:
         """Of weights times their scales per 16, if those are bytes: then a super-block is one sum. Else itself.

@@ -16,7 +16,8 @@ class PlaneRung:
     """How a rung uses the tiles. `lhs`, `row`: what the block32 families pack on this rung.
 
     gemm: rows x panels; gemm16: of operands with byte scales per 16, which need more registers. gemv: verbs of its own.
-    asks_ahead: GEMMs do; of GEMVs there is one that does, for the machine to choose.
+    asks_ahead: GEMMs do; of GEMVs there is one that does, for the machine to choose. six_bits: scales of Q4_K and Q5_K
+    are packed so, where a GEMV has instructions to spare: with 16 columns a vector.
     """
 
     rung: Rung
@@ -31,6 +32,7 @@ class PlaneRung:
     asks_ahead: bool = False
     gemv: tuple[Verbs, str] | None = None
     gemm16: tuple[int, int] | None = None
+    six_bits: bool = False
 
 
 RUNGS = (
@@ -71,6 +73,7 @@ RUNGS = (
         gemm=(6, 2),
         gemv_panels=1,
         asks_ahead=True,
+        six_bits=True,
     ),
     PlaneRung(
         AVX_VNNI,

@@ -56,7 +56,7 @@ class Activations(Generic[Lhs]):
         return (*streaming, *(variant for use in RUNGS for variant in self._of_rung(code, use)))
 
     def _of_rung(self, code: PlaneCode, use: PlaneRung) -> list[MatmulVariant]:
-        row, rhs = self.layout(use.row), PlaneRhs(code, use.nr, use.lhs.kr)
+        row, rhs = self.layout(use.row), PlaneRhs(code.with_six_bits() if use.six_bits else code, use.nr, use.lhs.kr)
         verbs, tech = use.gemv or (use.verbs, use.tech)
         name = self.name(row, rhs, 1, use.gemv_panels, use.engine, tech)
         gemvs = [PlaneTile(name, row, rhs, 1, use.gemv_panels, verbs, use.rung.attributes)]

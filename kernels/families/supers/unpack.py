@@ -57,7 +57,7 @@ def unpack_block(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value, code: P
 def block_factors(f: Function, rhs: PlaneRhs, verbs: Verbs, block: Value, code: PlaneCode) -> dict[str, Value]:
     """One element a column."""
     if code.sub == BLOCK:
-        return {"sub0": verbs.sub_scale(f, _column_bytes(f, rhs, block, 0))}
+        return {"sub0": verbs.sub_scale(f, _scale_and_minimum(f, rhs, block)[0])}
     if code.sub == SUB16:
         return dict(zip(("sub0", "sub1"), verbs.sub_scales(f, scale_pairs(f, rhs, block)), strict=True))
     return {}
@@ -89,14 +89,25 @@ def corrections(f: Function, rhs: PlaneRhs, verbs: Verbs, header: Value, code: P
     if rhs.code.has_min and rhs.code.sub == SUB16:
         made[f"mins{SUMS16 + b}"] = f.cast("bitcast", _bytes16(f, rhs, block, "zext") >> 4, pairs_type)
     elif rhs.code.has_min and b % 2 == 1:
-        low, high = (_column_bytes(f, rhs, f.offset(block, -before), rhs.nr) for before in (rhs.block_bytes, 0))
+        low, high = (_scale_and_minimum(f, rhs, f.offset(block, -before))[1] for before in (rhs.block_bytes, 0))
         made[f"mins{SUMS32 + b // 2}"] = low | (high << 16)
     return made
 
 
-def _column_bytes(f: Function, rhs: PlaneRhs, block: Value, offset: int) -> Value:
-    """A byte without a sign a column -> i32"""
-    return f.cast("zext", f.load(vector(rhs.nr, I8), block, offset), vector(rhs.nr, I32))
+def _scale_and_minimum(f: Function, rhs: PlaneRhs, block: Value) -> tuple[Value, Value]:
+    """Per 32, i32, one a column."""
+    if not rhs.code.six_bits:
+        return _column_bytes(f, block, 0, rhs.nr), _column_bytes(f, block, rhs.nr, rhs.nr)
+    half, low = rhs.nr // 2, _column_bytes(f, block, 0, rhs.nr)
+    high = f.load(vector(half, I8), block, rhs.nr)
+    shifts = Value(f, low.type, f"<{', '.join(['i32 0'] * half + ['i32 4'] * half)}>")
+    nibbles = f.cast("zext", f.shuffle(high, [*range(half)] * 2), low.type) >> shifts
+    return low & 15 | (nibbles & 3) << 4, low >> 4 | (nibbles & 12) << 2
+
+
+def _column_bytes(f: Function, block: Value, offset: int, count: int) -> Value:
+    """Bytes without a sign -> i32"""
+    return f.cast("zext", f.load(vector(count, I8), block, offset), vector(count, I32))
 
 
 def _bytes16(f: Function, rhs: PlaneRhs, block: Value, extension: str) -> Value:

@@ -18,7 +18,8 @@ from kernels.registry import family_for
 from kernels.select import choose_matmul
 from tests.kernels.test_ladder import ICELAKE, N1, SAPPHIRE_RAPIDS, ZEN3
 
-CODES = (*BLOCK_CODES, *SUPER_CODES)
+SIX_BITS = tuple(code.with_six_bits() for code in SUPER_CODES if code.with_six_bits() != code)
+CODES = (*BLOCK_CODES, *SUPER_CODES, *SIX_BITS)
 LAYOUTS = [(8, 4), (16, 4), (4, 4), (4, 8)]
 
 
@@ -29,6 +30,24 @@ def test_packed_bytes_are_at_most_a_twentieth_more(code: PlaneCode, nr: int, kr:
     packed = PlaneRhs(code, nr, kr).pack(raw)
     assert packed.nbytes == 4 * PlaneRhs(code, nr, kr).panel_bytes(1024)
     assert packed.nbytes <= 1.05 * raw.nbytes
+
+
+@pytest.mark.parametrize("code", SIX_BITS, ids=lambda code: code.name)
+def test_scales_of_six_bits_are_as_large_as_the_source_s(code: PlaneCode) -> None:
+    """And hold every scale and minimum, low bits and high bits apart."""
+    k, n, nr = 512, 16, 16
+    raw = random_weights(code.source.name, n, k, seed=3)
+    rhs, fields = PlaneRhs(code, nr, 4), code.source.fields(raw)
+    (panel,) = rhs.pack(raw)
+    assert panel.nbytes == raw.nbytes
+    assert fields.sub_scales is not None
+    assert fields.sub_mins is not None
+    for b in range(k // BLOCK):
+        at = b * rhs.block_bytes + (b // 8 + 1) * rhs.header_bytes
+        low, high = panel[at : at + nr], panel[at + nr : at + rhs.scales_bytes]
+        nibbles = np.concatenate([high & 15, high >> 4])
+        np.testing.assert_array_equal((low & 15) + 16 * (nibbles & 3), fields.sub_scales[:, b].reshape(-1))
+        np.testing.assert_array_equal((low >> 4) + 16 * (nibbles >> 2), fields.sub_mins[:, b].reshape(-1))
 
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
