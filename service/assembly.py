@@ -83,7 +83,7 @@ def open_engine(
         inter_token_s=settings.inter_token_s,
         num_drafts=settings.num_drafts,
         shares_prefixes=settings.prefix_cache,
-        kv_type=settings.kv_type,
+        kv_type=model.machine_facts().kv_type,
     )
     is_only = len(settings.models) == 1
     name = (settings.served_name if is_only else None) or model.name

@@ -38,7 +38,7 @@ from kernels.attention.float_products import FloatProducts
 from kernels.attention.isa import Isa
 from kernels.attention.pair_products import PairProducts
 from kernels.attention.partials import partial_bytes
-from kernels.attention.products import ROW_BYTES, Products
+from kernels.attention.products import ROW_BYTES
 from kernels.attention.range_planes import RangePlanes
 from kernels.attention.sight import Sight
 from kernels.attention.softmax import Softmax
@@ -110,8 +110,8 @@ class _Emission:
         self.sight = Sight(f, tile.window)
         self.scores = f.stack(tile.rows * ROW_BYTES)
         self.planes = RangePlanes(f, tile.isa, tile.kv, tile.head_dim, self.sight, tile.is_wide)
-        products = PairProducts if tile.kv.in_pairs else FloatProducts
-        self.products: Products = products(f, tile, self.planes, self.scores)
+        products: type[FloatProducts | PairProducts] = PairProducts if tile.kv.in_pairs else FloatProducts
+        self.products = products(f, tile, self.planes, self.scores)
 
     def text(self) -> str:
         f, num_rows, rows = self.f, self.f["num_rows"], self.tile.rows

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from kernels.attention.products import ROW_BYTES, Products, Sums
 from kernels.jit.ir import I64, Value
 from kernels.runtime.abi import BLOCK_TOKENS
 from kernels.runtime.kv_types import GROUP
 
 
-class FloatProducts(Products):
+class FloatProducts(Products[Value]):
     @property
     def unit_bytes(self) -> int:
         return self.tile.operands.element_bytes
@@ -80,10 +78,5 @@ class FloatProducts(Products):
 
             self._add(acc, [each[i] for each in spread], column_of)
 
-    def _add(self, acc: Sums, a: Sequence[Value], column: Callable[[int], Value]) -> None:
-        """acc[r, c] += a[r] column(c)"""
-        columns: dict[int, Value] = {}
-        for r, c in self._pairs_in_order(acc):
-            if c not in columns:
-                columns[c] = column(c)
-            acc[r][c].set(self.f.fma(a[r], columns[c], acc[r][c].get()))
+    def _multiply_add(self, total: Value, a: Value, b: Value) -> Value:
+        return self.f.fma(a, b, total)

@@ -13,6 +13,7 @@ from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, MOST_IN_I16, NORM, K
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Pieces = list[npt.NDArray[Any]]
 
 MOST_HALF = np.float32(65504)
 
@@ -97,31 +98,25 @@ def cache_blocks(k: Floats, v: Floats, kv: KVType = F16_KV) -> Bytes:
     both[0, :num_tokens], both[1, :num_tokens] = k, v
     # [2, blocks, kv_heads, 32, head_dim]
     by_head = both.reshape(2, num_blocks, BLOCK_TOKENS, num_kv_heads, head_dim).transpose(0, 1, 3, 2, 4)
-    if kv.in_pairs:
-        return _blocks_of_pairs(by_head)
-    parts: tuple[npt.NDArray[Any], ...] = (by_head,)
-    if kv.has_scales:
-        parts = quantise(by_head)
-    elif kv is F16_KV:
-        parts = (halves(by_head),)
-    planes = []
-    for index in range(2):
-        pieces = [part[index].swapaxes(-1, -2) if index == 0 else part[index] for part in parts]
-        shape = (num_blocks, num_kv_heads, -1)
-        planes.append(np.concatenate([np.ascontiguousarray(p).reshape(shape).view(np.uint8) for p in pieces], axis=-1))
-    return np.ascontiguousarray(np.stack(planes, axis=2))
-
-
-def _blocks_of_pairs(by_head: Floats) -> Bytes:
-    """f32[2, blocks, kv_heads, 32, head_dim], K and V -> as cache_blocks, in i16."""
-    integers, scales = token_integers(by_head)
-    num_blocks, num_kv_heads, _, head_dim = by_head.shape[1:]
     shape = (num_blocks, num_kv_heads, -1)
-    of_pairs = (num_blocks, num_kv_heads, 2, BLOCK_TOKENS // 2, head_dim)
-    keys = integers[0].reshape(num_blocks, num_kv_heads, BLOCK_TOKENS, head_dim // 2, 2).swapaxes(2, 3)
-    values = np.moveaxis(integers[1].reshape(of_pairs), 2, -1)
     planes = [
-        np.concatenate([np.ascontiguousarray(part).reshape(shape).view(np.uint8) for part in parts], axis=-1)
-        for parts in ((keys, scales[0]), (values, scales[1]))
+        np.concatenate([np.ascontiguousarray(p).reshape(shape).view(np.uint8) for p in pieces], axis=-1)
+        for pieces in _pieces(by_head, kv)
     ]
     return np.ascontiguousarray(np.stack(planes, axis=2))
+
+
+def _pieces(by_head: Floats, kv: KVType) -> tuple[Pieces, Pieces]:
+    """f32[2, blocks, kv_heads, 32, head_dim], K and V -> of either plane what follows one another."""
+    if kv.in_pairs:
+        (k, v), (k_scales, v_scales) = token_integers(by_head)
+        *blocks, _, head_dim = k.shape
+        of_dims = k.reshape(*blocks, BLOCK_TOKENS, head_dim // 2, 2).swapaxes(-3, -2)
+        of_tokens = np.moveaxis(v.reshape(*blocks, 2, BLOCK_TOKENS // 2, head_dim), -3, -1)
+        return [of_dims, k_scales], [of_tokens, v_scales]
+    parts: Pieces = [by_head]
+    if kv.has_scales:
+        parts = [*quantise(by_head)]
+    elif kv is F16_KV:
+        parts = [halves(by_head)]
+    return [part[0].swapaxes(-1, -2) for part in parts], [part[1] for part in parts]

@@ -8,7 +8,7 @@ weight before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kernels.attention.partials import WEIGHTS_SCALE_AT, partial_bytes
 from kernels.attention.products import ROW_BYTES, Products, Sums
@@ -18,7 +18,7 @@ from kernels.runtime.abi import BLOCK_TOKENS
 PAIR_BYTES = 4
 
 
-class PairProducts(Products):
+class PairProducts(Products[Sequence[Value]]):
     @property
     def unit_bytes(self) -> int:
         return PAIR_BYTES
@@ -35,7 +35,7 @@ class PairProducts(Products):
             pairs = f.offset(q, k << 2)
             spread = [self.isa.spread_pairs(f, pairs, 4 * self.head_dim * r, step) for r in range(len(acc))]
             for i in range(step):
-                self._add(acc, [each[i] for each in spread], at, BLOCK_TOKENS * i)
+                self._add(acc, [each[i] for each in spread], self._columns(at, BLOCK_TOKENS * i))
 
     def _scores(self, acc: Sums, q: Value, keys: Value, column: Value) -> list[list[Value]]:
         """The sums times the scales of both."""
@@ -58,7 +58,7 @@ class PairProducts(Products):
         weights = f.offset(f.offset(self.scores, token << 1), k << 2)
         spread = [self.isa.spread_pairs(f, weights, ROW_BYTES * r, count) for r in range(len(acc))]
         for i in range(count):
-            self._add(acc, [each[i] for each in spread], at, self.head_dim * i)
+            self._add(acc, [each[i] for each in spread], self._columns(at, self.head_dim * i))
 
     def _outputs(self, acc: Sums, partials: Value) -> list[list[Value]]:
         """The sums times the weights' scale."""
@@ -70,11 +70,9 @@ class PairProducts(Products):
             made.append([f.cast("sitofp", variable.get(), floats) * scale for variable in row])
         return made
 
-    def _add(self, acc: Sums, a: Sequence[Sequence[Value]], at: Value, first: int) -> None:
-        """acc[r, c] += both products of a[r] and the pairs from `first` on."""
-        f, lanes = self.f, self.isa.lanes
-        columns: dict[int, Sequence[Value]] = {}
-        for r, c in self._pairs_in_order(acc):
-            if c not in columns:
-                columns[c] = self.isa.pairs(f, at, PAIR_BYTES * (first + c * lanes))
-            acc[r][c].set(self.isa.add_pairs(f, acc[r][c].get(), a[r], columns[c]))
+    def _columns(self, at: Value, first: int) -> Callable[[int], Sequence[Value]]:
+        """Vectors of pairs from the `first` on."""
+        return lambda c: self.isa.pairs(self.f, at, PAIR_BYTES * (first + c * self.isa.lanes))
+
+    def _multiply_add(self, total: Value, a: Sequence[Value], b: Sequence[Value]) -> Value:
+        return self.isa.add_pairs(self.f, total, a, b)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 PARTIAL_HEAD = 16  # f32 in front of o, a cache line
 WEIGHTS_SCALE_AT = 8  # bytes; where weights are integers
+LEVELS = 32767.0
+"""What a row's integer weights sum to. Rounding adds 64 at most: times values below 2^15 that is below 2^31."""
 
 
 def partial_bytes(head_dim: int) -> int:

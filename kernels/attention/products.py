@@ -7,8 +7,8 @@ head_dim. What is ahead is asked for meanwhile.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from kernels.attention.cached import CachedReads
 from kernels.attention.partials import PARTIAL_HEAD, partial_bytes
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
 
 Sums = list[list[Variable]]
+Operand = TypeVar("Operand")
 
 
-class Products(ABC):
+class Products(ABC, Generic[Operand]):
     """`scores`: f32[rows, 128] of a group, where weights replace them. A unit is what one lane multiplies at once: an
-    element, or a pair."""
+    element, or a pair. Operand: what a vector of them is read as."""
 
     @property
     @abstractmethod
@@ -113,16 +114,23 @@ class Products(ABC):
     def _zeros(self, rows: int, vectors: int) -> Sums:
         return [[self.f.variable(self.f.zero(self.sum_type)) for _ in range(vectors)] for _ in range(rows)]
 
-    def _pairs_in_order(self, acc: Sums) -> Sequence[tuple[int, int]]:
-        """Rows and columns of a tile. The fewer of both wait in registers while the others pass: LLVM keeps this."""
+    def _add(self, acc: Sums, a: Sequence[Operand], column: Callable[[int], Operand]) -> None:
+        """acc[r, c] += a[r] column(c). The fewer of rows and columns wait in registers while the others pass: LLVM
+        keeps this order."""
         rows, vectors = range(len(acc)), range(len(acc[0]))
-        if len(rows) >= len(vectors):
-            return [(r, c) for r in rows for c in vectors]
-        return [(r, c) for c in vectors for r in rows]
+        columns: dict[int, Operand] = {}
+        by_row, by_column = [(r, c) for r in rows for c in vectors], [(r, c) for c in vectors for r in rows]
+        for r, c in by_row if len(rows) >= len(vectors) else by_column:
+            if c not in columns:
+                columns[c] = column(c)
+            acc[r][c].set(self._multiply_add(acc[r][c].get(), a[r], columns[c]))
+
+    @abstractmethod
+    def _multiply_add(self, total: Value, a: Operand, b: Operand) -> Value: ...
 
     def _ask(self, plane: Value, turn: Value, count: int, vectors: int) -> None:
         """For the share of a plane that `count` turns have, each of which reads so many vectors of one like it."""
-        if not self.tile.is_wide:
+        if not self.tile.is_wide:  # else widening has asked
             num_turns = self.units_of_a_block * self.head_dim // (vectors * self.isa.lanes)
             share = -(-self.plane_bytes // num_turns)
             self.cached.prefetch(self.f.offset(plane, turn * share), count * share)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from kernels.attention.partials import LEVELS
 from kernels.attention.sight import RANGE_TOKENS
-from kernels.attention.softmax import LEVELS
 from kernels.runtime.kv_types import F16_KV, NORM, KVType
 
 Floats = npt.NDArray[np.floating]

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kernels.attention.isa import Isa
-from kernels.attention.partials import WEIGHTS_SCALE_AT
+from kernels.attention.partials import LEVELS, WEIGHTS_SCALE_AT
 from kernels.jit.ir import F32, I32, I64, Function, Value, Variable, vector
 from kernels.jit.vector_math import EXP2_TERMS, ROUND, SHORT_EXP2_TERMS, SUM_LANES, exp2, fold_max, fold_sum, maximum
 from kernels.runtime.abi import BLOCK_TOKENS
-
-LEVELS = 32767.0
-"""What a row's weights as integers sum to. Rounding adds 64 at most: times values below 2^15 that is below 2^30."""
 
 
 @dataclass(frozen=True, slots=True)

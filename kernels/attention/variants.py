@@ -4,6 +4,7 @@
               dst kv       head_dim engine
                   p32: blocks of 32 tokens; 6x16: query rows x tokens that a tile of scores covers
     attention_f32_qsi8d32p32_d64_6x16_avx2: keys and values as q8_0 keeps them; qsi16dxp32: as i16
+    attention_f32_qsi16dxp32_d64_12x32_avx512_vnni: engines that multiply pairs of int16 twice as fast as floats
     attention_f32_f16p32_d64_6x16x128_avx2: for many rows; 128 tokens are made floats before all of them
     attention_f32_f16p32_d256_w512_cap50_6x16_avx2: of the last 512 tokens, scores capped at +-50
 

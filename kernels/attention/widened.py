@@ -1,7 +1,7 @@
 """A range of the KV cache as f32 on the stack, for many rows: elements are made floats once, not once for each tile.
 
-Every KV type is exact as f32, so no bit depends on who widens. The room has a block of the cache after the other, laid
-out as a cache of f32 would be. Knows no rows and no sums.
+Every KV type but i16, which is not widened, is exact as f32, so no bit depends on who widens. The room has a block of
+the cache after the other, laid out as a cache of f32 would be. Knows no rows and no sums.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ EXP2_TERMS: Final = (
 )  # fmt: skip
 
 
-# The same for weights that become int16, error 2^-18.4.
+# The same for weights that become int16: error 2^-18.4.
 SHORT_EXP2_TERMS: Final = (0.6931241932950397, 0.2402409861398198, 0.05590642565776204, 0.009582853231723075)
 
 
 def exp2(f: Function, x: Value, terms: Sequence[float] = EXP2_TERMS) -> Value:
-    """2^x for x <= 127, within 1 ulp; 0 below 2^-124 and for -inf, NaN for NaN."""
+    """2^x for x <= 127, within 1 ulp with all terms; 0 below 2^-124 and for -inf, NaN for NaN."""
     magic = f.const(x.type, ROUND)
     rounded = x + magic
     fraction = x - (rounded - magic)

@@ -2,8 +2,9 @@
 
 K goes to column `offset` of K^T [head_dim, 32], V to row `offset` of V [32, head_dim]; kernels.runtime.kv_types draws
 the blocks. Keys of 16 tokens side by side are transposed in registers, with the bits of one at a time. head_dim is a
-multiple of 16. What is finite stays finite: f16 saturates. A NaN or an infinity becomes NaN (in q8_0 for the whole
-group), so that the step which made it can be refused.
+multiple of 16. In i16 a key's column is one of pairs, a value half a row of pairs. What is finite stays finite: f16
+saturates. A NaN or an infinity becomes NaN (in q8_0 for the whole group, in i16 for the token), so that the step which
+made it can be refused.
 """
 
 from typing import Any, Final

@@ -13,6 +13,7 @@ computes column by column and spills what the columns share (204 Gop/s a core in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kernels.families.block32.lanes import GROUPS, LaneEmission, LaneTile
@@ -126,7 +127,7 @@ class _PairEmission:
                 self._prefetch_next(lhs_rows, at)
             self._block([f.offset(row, at) for row in lhs_rows], block, acc)
         # A macro-kernel asks for no clamp, and between stretches there is none: 24 operations saved.
-        is_open = f.both(self._is(lo, "-inf"), self._is(hi, "inf"))
+        is_open = f.both(self._is(lo, -math.inf), self._is(hi, math.inf))
         with f.when(f.compare("eq", is_open, 0)):
             for one in (one for row in acc for one in row):
                 one.set(f.clamp(one.get(), lo, hi))
@@ -134,8 +135,8 @@ class _PairEmission:
             for p in range(PANELS):
                 f.store(row[p].get(), at, self.vector_bytes * p, align=4)
 
-    def _is(self, bound: Value, number: str) -> Value:
-        return self.f.compare("oeq", bound, self.f.const(F32, float(number)))
+    def _is(self, bound: Value, number: float) -> Value:
+        return self.f.compare("oeq", bound, self.f.const(F32, number))
 
     def _prefetch_next(self, rows: list[Value], at: Value) -> None:
         """The same block of the next tile's rows, which lie in L2: stretches are too short to be seen as streams."""
