@@ -23,6 +23,7 @@ from kernels.jit.library import KernelLibrary
 from kernels.jit.native import record
 from kernels.jit.numba_setup import numba
 from kernels.runtime.abi import STEP, THREAD, op_record
+from kernels.runtime.ahead import Stream
 from kernels.runtime.chunks import take_chunk
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 from kernels.select import MatmulChoice
@@ -49,6 +50,8 @@ MATMUL: Final = op_record(
     ]
 )
 CHUNKS_PER_THREAD = 4  # so that the last chunk of a slow core is at most a few per cent of the op
+GEMV_CHUNKS_PER_THREAD = 16  # if they are large enough, for threads that have asked ahead have less to wait for
+LEAST_GEMV_CHUNK_BYTES = 1 << 15
 LHS_SHARE_OF_L2 = 2  # rows of LHS that stay in half of a core's L2 while the panels of the RHS pass by
 MIN_CHUNK_ROWS = 48  # even if they do not: fewer read and unpack the RHS too often (k = 8192, Zen 3: 152 -> 175 Gop/s)
 
@@ -133,6 +136,7 @@ class MatmulOp:
         row_bytes = gemm.lhs.panel_bytes(self.k) // gemm.lhs.mr
         rows_in_cache = second_level_bytes() // LHS_SHARE_OF_L2 // row_bytes
         least_rows = max(MIN_CHUNK_ROWS, gemm.least_rows)
+        gemv_chunk = _column_chunk(self.n, _gemv_chunks(self.n, self.k, num_threads, gemv), gemv)
         args: dict[str, int | float | Buffer] = {
             "lhs": self.lhs,
             "rhs": int(self.rhs.ctypes.data),
@@ -149,12 +153,23 @@ class MatmulOp:
             "rhs_panel_bytes": gemm.rhs.panel_bytes(self.k),
             "row_step": row_step,
             "most_rows": max(-(-least_rows // row_step), rows_in_cache // row_step) * row_step,
-            "column_chunk": _column_chunk(self.n, num_threads, gemm),
-            "gemv_chunk": _column_chunk(self.n, num_threads, gemv),
+            "column_chunk": _column_chunk(self.n, CHUNKS_PER_THREAD * num_threads, gemm),
+            "gemv_chunk": gemv_chunk,
         }
         slots = (self._slot(gemm), self._slot(gemv))
         builder.keep(self.rhs)
-        builder.op(self.name, record=MATMUL, run=matmul.address, slots=slots, args=args)
+        builder.op(
+            self.name,
+            record=MATMUL,
+            run=matmul.address,
+            slots=slots,
+            args=args,
+            stream=Stream(
+                address=int(self.rhs.ctypes.data),
+                chunk_bytes=gemv_chunk // gemv.rhs.nr * gemv.rhs.panel_bytes(self.k),
+                num_chunks=-(-self.n // gemv_chunk),
+            ),
+        )
 
     def _slot(self, variant: MatmulVariant) -> KernelSlot:
         return KernelSlot(
@@ -166,11 +181,17 @@ class MatmulOp:
         )
 
 
-def _column_chunk(n: int, num_threads: int, variant: MatmulVariant) -> int:
-    """Columns of a chunk: whole steps of the micro-kernel and whole panels, some chunks for each thread."""
+def _column_chunk(n: int, num_chunks: int, variant: MatmulVariant) -> int:
+    """Columns of a chunk: whole steps of the micro-kernel and whole panels, about so many chunks."""
     step = _least_multiple(variant.name.n_step, variant.rhs.nr)
-    fair = -(-n // (CHUNKS_PER_THREAD * num_threads))
+    fair = -(-n // num_chunks)
     return -(-fair // step) * step
+
+
+def _gemv_chunks(n: int, k: int, num_threads: int, variant: MatmulVariant) -> int:
+    num_bytes = variant.rhs.panel_bytes(k) * -(-n // variant.rhs.nr)
+    large = num_bytes // LEAST_GEMV_CHUNK_BYTES
+    return min(max(large, CHUNKS_PER_THREAD * num_threads), GEMV_CHUNKS_PER_THREAD * num_threads)
 
 
 def _least_multiple(step: int, panel: int) -> int:

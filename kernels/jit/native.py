@@ -213,11 +213,20 @@ def pause(typingctx: Any) -> Any:
 @intrinsic
 def prefetch(typingctx: Any, address: Any) -> Any:
     """Asks for the cache line of an address that will be read soon; it need not be anybody's."""
+    return _prefetch(3)
 
+
+@intrinsic
+def prefetch_l2(typingctx: Any, address: Any) -> Any:
+    """As `prefetch`, into the second level: of what will be read later."""
+    return _prefetch(2)
+
+
+def _prefetch(locality: int) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = [ir.IntType(8).as_pointer(), _I32, _I32, _I32]
         ask = declare(builder, "llvm.prefetch.p0", ir.VoidType(), kind)
-        builder.call(ask, [pointer_to(builder, args[0], ir.IntType(8)), _I32(0), _I32(3), _I32(1)])
+        builder.call(ask, [pointer_to(builder, args[0], ir.IntType(8)), _I32(0), _I32(locality), _I32(1)])
         return context.get_dummy_value()
 
     return _signature(nb.none, nb.int64), codegen

@@ -61,15 +61,15 @@ THREAD: Final[Record] = np.dtype(
     {
         "names": [
             "index", "num_threads", "step", "scratch", "scratch_bytes", "counters", "units", "times", "slices",
-            "num_shares", "share", "num_done",
+            "num_shares", "share", "num_done", "asked_of", "asked_bytes",
         ],
-        "formats": ["i8"] * 12,
+        "formats": ["i8"] * 14,
         # step: address of a STEP. scratch: thread-private, 64-byte aligned. counters: i64[ops, num_shares], each on its
         # own cache line, zero at the start of a step. share: this thread's own; num_done: how many it has found without
         # chunks, from its own on, in this op (see kernels.runtime.chunks). units: written by the op, how many work
         # units the whole op had; thread 0's value is counted. times, slices: the executor's own, see
-        # kernels.runtime.walk.
-        "offsets": [*range(0, 96, 8)],
+        # kernels.runtime.walk; asked_of, asked_bytes: see kernels.runtime.ahead.
+        "offsets": [*range(0, 112, 8)],
         "itemsize": THREAD_BYTES,
     }
 )  # fmt: skip

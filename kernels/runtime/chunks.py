@@ -22,7 +22,7 @@ def take_chunk(op: Any, thread: Any, size: int, num_items: int) -> int:
         share = thread.share + thread.num_done
         if share >= num_shares:
             share -= num_shares
-        first, end = _first_chunk(share, num_chunks, num_shares), _first_chunk(share + 1, num_chunks, num_shares)
+        first, end = first_chunk(share, num_chunks, num_shares), first_chunk(share + 1, num_chunks, num_shares)
         if first < end:
             chunk = first + atomic_add_i64(counters + CACHE_LINE * share, 1)
             if chunk < end:
@@ -32,7 +32,7 @@ def take_chunk(op: Any, thread: Any, size: int, num_items: int) -> int:
 
 
 @inlined
-def _first_chunk(share: int, num_chunks: int, num_shares: int) -> int:
+def first_chunk(share: int, num_chunks: int, num_shares: int) -> int:
     """The first shares have one more where they are unequal: thread 0 is always there."""
     return (share * num_chunks + num_shares - 1) // num_shares
 

@@ -28,6 +28,7 @@ from kernels.runtime.abi import (
     Record,
     op_record,
 )
+from kernels.runtime.ahead import Stream, streams_ahead
 
 __all__ = [
     "OP_BYTES",
@@ -114,6 +115,7 @@ class Program:
     buffers: Mapping[str, Buffer]
     marks: Mapping[str, int]
     """Places between ops, by name: the index of the op that follows."""
+    ahead: npt.NDArray[np.void]  # AHEAD[num_ops]
     scratch_bytes: int  # thread-private bytes that some op asked for
     kept: tuple[object, ...] = field(repr=False)
 
@@ -137,6 +139,7 @@ class _PendingOp:
     run: int
     slots: tuple[int, ...]
     args: Mapping[str, int | float | Buffer]
+    stream: Stream | None
 
 
 class ProgramBuilder:
@@ -182,9 +185,10 @@ class ProgramBuilder:
         run: int,
         slots: tuple[KernelSlot, ...],
         args: Mapping[str, int | float | Buffer],
+        stream: Stream | None = None,
     ) -> None:
         """Append an op. `slots`: of its variants in order. `args` fills every argument field of `record`; a Buffer
-        stands for its address."""
+        stands for its address. `stream`: what a decode's threads may ask for while they wait to read it."""
         header = set(OP_HEADER.names or ())
         fields = set(record.names or ()) - header
         assert record.itemsize == OP_BYTES, f"record of {name} has {record.itemsize} bytes"
@@ -192,7 +196,7 @@ class ProgramBuilder:
         assert 0 < len(slots) <= MAX_VARIANTS, f"op {name} has {len(slots)} variants"
         indices = tuple(self._slot(slot) for slot in slots)
         indices += indices[-1:] * (MAX_VARIANTS - len(slots))
-        self._ops.append(_PendingOp(name, record, run, indices, dict(args)))
+        self._ops.append(_PendingOp(name, record, run, indices, dict(args), stream))
 
     def mark(self, name: str) -> None:
         """Name the place before the next op: a step can be walked up to it, and from it."""
@@ -216,6 +220,7 @@ class ProgramBuilder:
             arena=arena,
             op_names=tuple(pending.name for pending in self._ops),
             slots=tuple(self._slots),
+            ahead=streams_ahead([pending.stream for pending in self._ops]),
             buffers=dict(self._buffers),
             marks=dict(self._marks),
             scratch_bytes=self._scratch_bytes,

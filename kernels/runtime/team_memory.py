@@ -58,6 +58,7 @@ class TeamMemory:
             "tick_scale": nanosecond_scale(tick_rate()),
             "trace": self._trace.ctypes.data,
             "crew": crew_address,
+            "ahead": program.ahead.ctypes.data,
         }
         for name, value in values.items():
             self._team[name] = value

@@ -7,18 +7,20 @@ import numpy as np
 from kernels.jit.function import c_callable, native
 from kernels.jit.native import call_op, load, read_ticks, record, store
 from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, PHASES, STEP, THREAD, THREAD_BYTES, Record
-from kernels.runtime.crew import CREW, arrive, call_to_step, dismiss, join, wait_for_call, wait_for_others
+from kernels.runtime.ahead import AHEAD_BYTES, ask_ahead
+from kernels.runtime.crew import CREW, GENERATION, arrive, call_to_step, dismiss, join, wait_for_call, wait_for_others
 from kernels.runtime.histogram import NUM_BUCKETS
 from kernels.runtime.ticks import histogram_bucket
 
 # Of one program. first_op, end_op: the part of it that is walked. crew: address of a CREW, which several programs may
-# share. untimed: nothing is counted, to see what counting costs. step_start: ticks. trace: address of a TRACE.
+# share. untimed: nothing is counted, to see what counting costs. step_start: ticks. trace: address of a TRACE. ahead:
+# of AHEAD[num_ops].
 TEAM: Final[Record] = np.dtype(
     [
         (name, "i8")
         for name in (
             *("ops", "num_ops", "num_threads", "threads", "stats", "stats_stride", "tick_scale"),
-            *("trace", "crew", "first_op", "end_op", "untimed", "step_start"),
+            *("trace", "crew", "first_op", "end_op", "untimed", "step_start", "ahead"),
         )
     ]
 )
@@ -70,7 +72,8 @@ def _walk(team_address: int, index: int, generation: Any) -> None:
     crew_address = team.crew
     thread_address = team.threads + THREAD_BYTES * index
     thread = record(thread_address, THREAD)
-    phase = record(thread.step, STEP).phase
+    step = record(thread.step, STEP)
+    phase, is_decode = step.phase, step.num_tokens == step.num_sequences
     stats = team.stats + team.stats_stride * index + SLOT_STATS_BYTES * phase
     times = thread.times + STEP_TIMES_BYTES * phase
     slices = thread.slices
@@ -106,6 +109,8 @@ def _walk(team_address: int, index: int, generation: Any) -> None:
                 taken.units, taken.variant = thread.units, variant
             start = end
         if not is_last:
+            if is_decode:
+                ask_ahead(team.ahead + AHEAD_BYTES * op_index, thread, crew_address + GENERATION, generation)
             wait_for_others(crew_address, generation)
             if timed:
                 start = read_ticks()
