@@ -67,6 +67,10 @@ class ModelRunner:
     def _walk(self, constrained: list[tuple[int, LogitEdits]]) -> dict[int, FailedRow]:
         """The native calls. Returns the rows whose constraints failed; these are drawn without, and not used."""
         address = self._arrays.address
+        if not constrained:
+            self.on_filled()
+            self._executor.run(address)
+            return {}
         if len(constrained) <= INLINE_MASKS:
             failed = dict(_failures((row, partial(_fill, edits)) for row, edits in constrained))
             self._free_rows(failed)
@@ -88,10 +92,8 @@ class ModelRunner:
             self._arrays.free_row(row)
 
     def _tokens(self, num_rows: int) -> list[SampledToken | FailedRow]:
-        # Whole columns at a time: a field of a single record costs as much as a column of twenty.
-        sampled = self._arrays.sampled[:num_rows]
-        columns = (sampled[name].tolist() for name in ("finite", "token", "logprob", "num_top"))
         tokens: list[SampledToken | FailedRow] = []
+        columns = self._arrays.sampled_columns(num_rows)
         for row, (finite, token, logprob, num_top) in enumerate(zip(*columns, strict=True)):
             if finite == NOT_FINITE:
                 tokens.append(FailedRow("the model's logits are not finite"))
