@@ -41,10 +41,10 @@ def main() -> None:
             decode = decode_bytes_per_s(model, options.threads)
             read = fmean((before, read_bandwidth(options.threads)))
             shares.append(decode / read)
-            print(f"decode {decode / 1e9:.1f} GB/s of {read / 1e9:.1f} GB/s: {shares[-1]:.0%}", flush=True)
+            print(f"decode {decode / 1e9:.1f} GB/s of {read / 1e9:.1f} GB/s: {shares[-1]:.1%}", flush=True)
     except (GemmuleError, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"decode_share: {error}")
-    print(f"median {median(shares):.0%}")
+    print(f"median {median(shares):.1%}")
 
 
 if __name__ == "__main__":
