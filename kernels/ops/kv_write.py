@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit.function import inlined, native
-from kernels.jit.native import load, load_half, store, store_half
+from kernels.jit.native import load, load_half, prefetch, store, store_half
 from kernels.jit.rearrange import store_i8x16, transpose_i8, transpose_i16, transpose_i32
 from kernels.jit.vector import (
     LANES,
@@ -29,7 +29,7 @@ from kernels.jit.vector import (
     store_f32x16,
     sum_lanes,
 )
-from kernels.runtime.abi import BLOCK_TOKENS
+from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE
 from kernels.runtime.int16_rows import write_int16_row
 from kernels.runtime.kv_types import F16_KV, F32_KV, GROUP, I16_KV, Q8_0_KV, SCALE_BYTES, TOKEN_SCALE_BYTES
 
@@ -143,6 +143,15 @@ def _scatter(row: int, plane: int, head_dim: int, kind: int) -> None:
             store(plane + 4 * BLOCK_TOKENS * i, load(row + 4 * i, np.int32), np.int32)
         else:
             store(plane + BLOCK_TOKENS * i, load(row + i, np.int8), np.int8)
+
+
+@native
+def ask_for_column(plane: int, offset: int, head_dim: int, kind: int) -> None:
+    """The lines that a key will be written to: its elements lie on as many, and none of them was in use."""
+    size = _element_bytes(kind)
+    place = 2 * size if kind == I16 else size
+    for at in range(0, size * BLOCK_TOKENS * head_dim, max(CACHE_LINE, place * BLOCK_TOKENS)):
+        prefetch(plane + at + place * offset)
 
 
 @native

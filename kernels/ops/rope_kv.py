@@ -19,7 +19,7 @@ from kernels.jit.function import inlined, native, op_function
 from kernels.jit.native import load, prefetch, record, store
 from kernels.jit.rearrange import alternate, double_high, double_low, swap_pairs
 from kernels.jit.vector import LANES, f32x16, fma, load_f32x16, store_f32x16
-from kernels.ops.kv_write import write_keys, write_value
+from kernels.ops.kv_write import ask_for_column, write_keys, write_value
 from kernels.ops.rms_norm import add_row, rms_norm_row
 from kernels.ops.rope_table import RopeTable
 from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, Record, op_record
@@ -204,11 +204,12 @@ def rope_kv(op_address: int, thread_address: int) -> int:
         stop = min(token + size, step.num_tokens)
         while token < stop:
             count = _num_neighbours(step, token, stop)
+            (_, key, _), slot = _heads(op, token, group), _slot(step, token)
+            plane, offset = _plane(op, slot, group), slot % BLOCK_TOKENS
+            ask_for_column(plane, offset, op.head_dim, op.kv_type)
             for neighbour in range(token, token + count):
                 _ask_for(op, min(neighbour + 1, stop - 1), group)
                 _rope_token(op, step, neighbour, group, thread.scratch)
-            (_, key, _), slot = _heads(op, token, group), _slot(step, token)
-            plane, offset = _plane(op, slot, group), slot % BLOCK_TOKENS
             write_keys(key, op.k_stride, count, plane, offset, op.head_dim, op.kv_type, thread.scratch)
             token += count
     thread.units = step.num_tokens
