@@ -129,6 +129,9 @@ def load_model(
             raise ModelFileError(f"{path.name}: {error}") from error
         for fault in faults:
             log.warning("%s; another one takes its place", fault)
+        # What a start alone needs is no part of the most memory that this process ever has.
+        file.forget()
+        forget_compiler()
         executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):
@@ -143,7 +146,6 @@ def load_model(
                     cpu.name,
                     lambda: measure_peaks(rungs[0], limits.num_threads, library),
                 )
-        forget_compiler()
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
         name=model_name(path),

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -116,15 +115,19 @@ class GGUFFile:
         if stop > start and hasattr(mmap, "MADV_DONTNEED"):
             self.parts[tensor.part].mapping.madvise(mmap.MADV_DONTNEED, start, stop - start)
 
+    def forget(self) -> None:
+        """As `forget_rows`, of all rows and the headers: pages around those that were read have come with them."""
+        for part in self.parts:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                part.mapping.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         self.parts = ()
 
     def __enter__(self) -> "GGUFFile":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

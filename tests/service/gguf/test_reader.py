@@ -43,6 +43,26 @@ def test_data_has_one_row_a_line_and_is_read_only(tiny_gguf: Path) -> None:
         assert file.data("output_norm.weight").shape == (1, 256)
 
 
+def resident_kib(path: Path) -> int:
+    """Of this process's mappings of a file."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    begins = [index for index, line in enumerate(lines) if line.endswith(f" {path}")]
+    return sum(int(next(line for line in lines[at:] if line.startswith("Rss:")).split()[1]) for at in begins)
+
+
+def test_what_is_forgotten_is_not_resident_and_is_read_again(tiny_gguf: Path) -> None:
+    with open_gguf(tiny_gguf) as file:
+        rows = {tensor: file.data(tensor) for tensor in file.tensors}
+        expected = {tensor: data.copy() for tensor, data in rows.items()}
+        assert resident_kib(tiny_gguf) > 0
+        file.forget()
+        assert resident_kib(tiny_gguf) == 0
+        info = file.tensors["token_embd.weight"]
+        file.forget_rows(info, 0, info.num_rows)
+        assert all(np.array_equal(rows[tensor], expected[tensor]) for tensor in rows)
+        assert file.metadata["general.architecture"] == "llama"
+
+
 def test_views_outlive_the_file(tiny_gguf: Path) -> None:
     with open_gguf(tiny_gguf) as file:
         rows = file.data("token_embd.weight")
