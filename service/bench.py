@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from kernels.cpu import usable_cores
 from service.bench_report import BenchRow
@@ -21,7 +20,7 @@ from service.engine.sequence import Sequence as TokenSequence
 from service.errors import SettingsError
 from service.gemmule_model import GemmuleModel
 from service.loader import load_model
-from service.settings import Settings
+from service.settings import KVTypeName, Settings
 
 
 def run_bench(
@@ -32,7 +31,7 @@ def run_bench(
     threads: Sequence[int] | None,
     repetitions: int,
     isa: str | None = None,
-    kv_type: Literal["auto", "f16", "i16", "q8_0", "f32"] = "auto",
+    kv_type: KVTypeName = "auto",
 ) -> Iterator[BenchRow]:
     """Rows as they are measured. Raises SettingsError for a test longer than the model's context."""
     for num_threads in threads or (usable_cores(),):

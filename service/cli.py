@@ -12,7 +12,7 @@ import typer
 from kernels.errors import KernelsError
 from service.cache_commands import cache_app
 from service.errors import GemmuleError
-from service.flags import Cache, settings_from
+from service.flags import Cache, KVTypeOption, settings_from
 from service.kernel_commands import kernels_app
 from service.model_commands import bench, evaluate, quantize
 from service.observe_commands import top, trace
@@ -125,12 +125,7 @@ def serve(
     kv_memory: Annotated[
         str | None, typer.Option(help="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch).")
     ] = None,
-    kv_type: Annotated[
-        str | None,
-        typer.Option(
-            help="Type of cached keys and values: f16, i16 (faster with VNNI), q8_0 (53 % of the memory) or f32."
-        ),
-    ] = None,
+    kv_type: KVTypeOption = None,
     max_queue: Annotated[str | None, typer.Option(help="Requests that may wait; one more is refused with 503.")] = None,
     max_queue_tokens: Annotated[
         str | None, typer.Option(help="Prompt tokens that may wait; a request beyond is refused with 503.")

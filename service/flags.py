@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 Cache = Annotated[Path | None, typer.Option(help="Cache folder (default: $XDG_CACHE_HOME/gemmule, ~/.cache/gemmule).")]
 
+KVTypeOption = Annotated[
+    str | None,
+    typer.Option(help="Type of cached keys and values: f16, i16 (faster with VNNI), q8_0 (53 % of the memory) or f32."),
+]
+
 
 def settings_from(flags: Mapping[str, object]) -> Settings:
     """The cache folder returns to the environment: kernels and numba look for it there, when they are imported."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.flags import Cache, settings_from
+from service.flags import Cache, KVTypeOption, settings_from
 
 KINDS = "q4_0, q4_1, q5_0, q5_1, q8_0, f16, bf16, f32, qc8, q4cx, mixed48, 8da4w-g32, 8da4w-g64 or 8da4w-g128."
 
@@ -17,7 +17,7 @@ def bench(
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Numbers of threads.")] = None,
     repetitions: Annotated[int, typer.Option("-r", "--repetitions", min=1, help="Samples per row.")] = 5,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    kv_type: Annotated[str | None, typer.Option(help="Type of cached keys and values: f16, i16, q8_0 or f32.")] = None,
+    kv_type: KVTypeOption = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="A list of rows with llama-bench's keys.")] = False,
 ) -> None:
@@ -67,14 +67,12 @@ def evaluate(
     save: Annotated[Path | None, typer.Option(help="Save the logits here, 4 bytes each.")] = None,
     threads: Annotated[str | None, typer.Option("-t", "--threads", help="Threads of the team.")] = None,
     isa: Annotated[str | None, typer.Option(help="Best rung of the ISA ladder to use, e.g. neon_dotprod.")] = None,
-    kv_type: Annotated[
-        str | None, typer.Option(help="Type of cached keys and values: f16, i16, q8_0 or f32; the reference keeps f32.")
-    ] = None,
+    kv_type: KVTypeOption = None,
     cache: Cache = None,
     json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
 ) -> None:
     """Perplexity of a text, as llama-perplexity measures it; with a reference also the mean KL divergence of the
-    token distributions and how often the best token is the same.
+    token distributions and how often the best token is the same. A reference keeps its keys and values as f32.
     """
     settings = settings_from({"threads": threads, "isa": isa, "kv_type": kv_type, "cache": cache})
     from service.pull import resolve_model

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from service.errors import SettingsError
 from service.setting_sources import ENV_PREFIX, from_environment, from_file, unknown
 
+KVTypeName = Literal["auto", "f16", "i16", "q8_0", "f32"]
+"""kernels.runtime.kv_types, and `auto`: what this CPU is fastest with."""
+
 MAX_MODELS = 16
 """In one process: each has its share of the memory for KV caches, and its series in the metrics."""
 DRAFTS_OF_A_MODEL = 8
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     kv_memory: ByteSize | None = Field(
         default=None, gt=0, description="Memory of the KV cache, e.g. 512MiB (default: from the context and the batch)."
     )
-    kv_type: Literal["auto", "f16", "i16", "q8_0", "f32"] = Field(
+    kv_type: KVTypeName = Field(
         default="auto",
         description="Type of cached keys and values: f16, i16 (faster with VNNI), q8_0 (53 % of the memory) or f32.",
     )

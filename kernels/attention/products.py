@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from kernels.attention.cached import CachedReads
+from kernels.attention.geometry import TileGeometry
 from kernels.attention.partials import PARTIAL_HEAD, partial_bytes
 from kernels.attention.range_planes import RangePlanes, num_blocks
 from kernels.attention.sight import RANGE_TOKENS
 from kernels.jit.ir import I64, Function, Value, Variable
 from kernels.runtime.abi import BLOCK_TOKENS
-
-if TYPE_CHECKING:
-    from kernels.attention.emit import Tile
 
 ROW_BYTES = 4 * RANGE_TOKENS  # of the scores of a row
 
@@ -43,7 +41,7 @@ class Products(ABC, Generic[Operand]):
         """Of its tokens."""
         return BLOCK_TOKENS * self.tile.operands.element_bytes // self.unit_bytes
 
-    def __init__(self, f: Function, tile: Tile, planes: RangePlanes, scores: Value) -> None:
+    def __init__(self, f: Function, tile: TileGeometry, planes: RangePlanes, scores: Value) -> None:
         self.f, self.tile, self.isa, self.head_dim = f, tile, tile.isa, tile.head_dim
         self.planes, self.scores = planes, scores
         self.cached = CachedReads(f, tile.isa, tile.operands, tile.head_dim)

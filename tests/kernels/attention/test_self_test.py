@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import pytest
 
@@ -50,8 +50,8 @@ class BrokenVariant(AttentionVariant):
         whole = AttentionVariant.tile(self, head_dim, rows, window, soft_cap, kv, is_wide)
         if self.height not in (None, whole.rows):
             return whole
-        fields = {name: getattr(whole, name) for name in Tile.__slots__} | {"name": f"{whole.name}_{self.mark}"}
-        return BrokenTile(**fields, damage=self.damage)
+        same = {field.name: getattr(whole, field.name) for field in fields(whole)}
+        return BrokenTile(**same | {"name": f"{whole.name}_{self.mark}"}, damage=self.damage)
 
 
 def broken(variant: AttentionVariant, damage: Callable[[str], str], mark: str, height: int | None) -> BrokenVariant:
