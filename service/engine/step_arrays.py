@@ -3,7 +3,7 @@
 From one step to the next most rows stay what they were: a sequence that decodes has a token more, perhaps a block more,
 and is sampled as before. What is known to stand there already is not written again. The weights of a large model have
 passed through the caches since the step before, so this code runs cold, and counts in every token: it writes through
-memoryviews, which takes a third of the time of NumPy's indexing.
+memoryviews, in less than half the time of NumPy's indexing.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class StepArrays:
         # list; and in a record of _sampling: what this sequence wants at whatever position.
         self._tables: list[tuple[list[int], int]] = [([], 0)] * max_batch
         self._drawing: list[Sequence | None] = [None] * max_batch
+        assert (STEP.names or ())[: len(COUNTS)] == COUNTS, STEP.names
         self._step = np.zeros(1, STEP)
         self._step["max_blocks"] = max_blocks
         for name, written in (
