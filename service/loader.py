@@ -129,13 +129,6 @@ def load_model(
             raise ModelFileError(f"{path.name}: {error}") from error
         for fault in faults:
             log.warning("%s; another one takes its place", fault)
-        # What a start alone needs is no part of the most memory that this process ever has.
-        file.forget()
-        forget_compiler()
-        executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
-        runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
-        with watch.stage("warm_up"):
-            warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
         peaks = None
         if measures_peaks:
             with watch.stage("peaks"):
@@ -146,6 +139,13 @@ def load_model(
                     cpu.name,
                     lambda: measure_peaks(rungs[0], limits.num_threads, library),
                 )
+        # What a start alone needs is no part of the most memory that this process ever has.
+        file.forget()
+        forget_compiler()
+        executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
+        runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
+        with watch.stage("warm_up"):
+            warm_up(runner, min(limits.max_tokens, limits.max_context - 1, kv.layout.num_blocks * BLOCK_TOKENS - 1))
         opened.pop_all()  # from here on the model closes them
     return GemmuleModel(
         name=model_name(path),

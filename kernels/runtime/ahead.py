@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from kernels.cpu.caches import second_level_bytes
 from kernels.jit.function import native
-from kernels.jit.native import atomic_load_i32, prefetch_l2, record
+from kernels.jit.native import prefetch_l2, record
 from kernels.runtime.abi import CACHE_LINE, Record
 from kernels.runtime.chunks import first_chunk
+from kernels.runtime.crew import is_open
 
 # One per op: the stream that is read after it, by the next op that has one.
 AHEAD: Final[Record] = np.dtype([(name, "i8") for name in ("address", "chunk_bytes", "num_chunks", "most_bytes")])
@@ -37,8 +38,8 @@ class Stream:
 
 
 @native
-def ask_ahead(ahead_address: int, thread: Any, word: int, generation: Any) -> None:
-    """Ask for this thread's share of a stream, from where it stopped, until the i32 at `word` is past `generation`."""
+def ask_ahead(ahead_address: int, thread: Any, crew_address: int, generation: Any) -> None:
+    """Ask for this thread's share of a stream, from where it stopped, until a barrier opens."""
     ahead = record(ahead_address, AHEAD)
     first = first_chunk(thread.share, ahead.num_chunks, thread.num_shares)
     end = first_chunk(thread.share + 1, ahead.num_chunks, thread.num_shares)
@@ -46,7 +47,7 @@ def ask_ahead(ahead_address: int, thread: Any, word: int, generation: Any) -> No
     if thread.asked_of != address:
         thread.asked_of, thread.asked_bytes = address, 0
     most = min((end - first) * ahead.chunk_bytes, ahead.most_bytes)
-    while thread.asked_bytes < most and np.int32(atomic_load_i32(word) - generation) <= 0:
+    while thread.asked_bytes < most and not is_open(crew_address, generation):
         for line in range(_LINES_PER_LOOK):
             prefetch_l2(address + thread.asked_bytes + CACHE_LINE * line)
         thread.asked_bytes += CACHE_LINE * _LINES_PER_LOOK

@@ -46,7 +46,7 @@ CREW: Final[Record] = np.dtype(
 _EPOCH: Final = 128
 _PARKED: Final = 132
 _MEETING: Final = 192
-GENERATION: Final = 256
+_GENERATION: Final = 256
 _WAITING: Final = 260
 
 _GENERATION_BIT: Final = 32
@@ -106,7 +106,7 @@ def _advance(crew_address: int, word: int, sleepers: int) -> None:
 def call_to_step(crew_address: int, team_address: int) -> Any:
     """A step of this TEAM begins, with the caller in it; returns the generation of its first op."""
     crew = record(crew_address, CREW)
-    generation = atomic_load_i32(crew_address + GENERATION)
+    generation = atomic_load_i32(crew_address + _GENERATION)
     crew.current, crew.first_generation = team_address, generation
     atomic_store_i64(crew_address + _MEETING, (np.int64(generation) << _GENERATION_BIT) | (1 << _MEMBER_BIT))
     _advance(crew_address, crew_address + _EPOCH, crew_address + _PARKED)
@@ -152,13 +152,19 @@ def arrive(crew_address: int, ends: bool) -> Any:
         following |= members << _MEMBER_BIT
     if not atomic_compare_exchange_i64(crew_address + _MEETING, meeting, following):
         return False  # somebody has joined meanwhile, and will be the last
-    _advance(crew_address, crew_address + GENERATION, crew_address + _WAITING)
+    _advance(crew_address, crew_address + _GENERATION, crew_address + _WAITING)
     return True
+
+
+@native
+def is_open(crew_address: int, generation: Any) -> Any:
+    """Whether the last one has arrived at the barrier of this generation: nobody waits there any more."""
+    return _is_past(crew_address + _GENERATION, generation)
 
 
 @native
 def wait_for_others(crew_address: int, generation: Any) -> None:
     """Until the last one has arrived at the barrier of this generation."""
     crew = record(crew_address, CREW)
-    word, sleepers = crew_address + GENERATION, crew_address + _WAITING
+    word, sleepers = crew_address + _GENERATION, crew_address + _WAITING
     _wait_until_past(crew_address, word, sleepers, generation, crew.spin_ticks, 0)

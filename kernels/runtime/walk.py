@@ -8,7 +8,7 @@ from kernels.jit.function import c_callable, native
 from kernels.jit.native import call_op, load, read_ticks, record, store
 from kernels.runtime.abi import CACHE_LINE, OP_BYTES, OP_HEADER, PHASES, STEP, THREAD, THREAD_BYTES, Record
 from kernels.runtime.ahead import AHEAD_BYTES, ask_ahead
-from kernels.runtime.crew import CREW, GENERATION, arrive, call_to_step, dismiss, join, wait_for_call, wait_for_others
+from kernels.runtime.crew import CREW, arrive, call_to_step, dismiss, join, wait_for_call, wait_for_others
 from kernels.runtime.histogram import NUM_BUCKETS
 from kernels.runtime.ticks import histogram_bucket
 
@@ -110,7 +110,7 @@ def _walk(team_address: int, index: int, generation: Any) -> None:
             start = end
         if not is_last:
             if is_decode:
-                ask_ahead(team.ahead + AHEAD_BYTES * op_index, thread, crew_address + GENERATION, generation)
+                ask_ahead(team.ahead + AHEAD_BYTES * op_index, thread, crew_address, generation)
             wait_for_others(crew_address, generation)
             if timed:
                 start = read_ticks()

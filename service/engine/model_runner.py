@@ -67,10 +67,6 @@ class ModelRunner:
     def _walk(self, constrained: list[tuple[int, LogitEdits]]) -> dict[int, FailedRow]:
         """The native calls. Returns the rows whose constraints failed; these are drawn without, and not used."""
         address = self._arrays.address
-        if not constrained:
-            self.on_filled()
-            self._executor.run(address)
-            return {}
         if len(constrained) <= INLINE_MASKS:
             failed = dict(_failures((row, partial(_fill, edits)) for row, edits in constrained))
             self._free_rows(failed)

@@ -8,6 +8,7 @@ from kernels.jit.function import c_callable
 from kernels.jit.native import record
 from kernels.runtime.abi import THREAD
 from kernels.runtime.ahead import SHARE_OF_L2, Stream, ask_ahead, streams_ahead
+from kernels.runtime.crew import CREW
 from kernels.runtime.program import aligned_zeros
 
 MOST_BYTES = second_level_bytes() // SHARE_OF_L2
@@ -15,8 +16,8 @@ FIRST, SECOND = Stream(1 << 20, 1000, 5), Stream(1 << 30, MOST_BYTES, 4)
 
 
 @c_callable("int64(int64, int64, int64)")
-def _ask(ahead_address: int, thread_address: int, word: int) -> int:
-    ask_ahead(ahead_address, record(thread_address, THREAD), word, np.int32(7))
+def _ask(ahead_address: int, thread_address: int, crew_address: int) -> int:
+    ask_ahead(ahead_address, record(thread_address, THREAD), crew_address, np.int32(7))
     return 0
 
 
@@ -26,12 +27,13 @@ class _Waiting:
     def __init__(self, share: int, num_shares: int) -> None:
         self.thread = aligned_zeros(THREAD.itemsize, 64).view(THREAD)
         self.thread["share"], self.thread["num_shares"] = share, num_shares
-        self.generation = np.array([7], np.int32)
+        self.crew = aligned_zeros(CREW.itemsize, 64).view(CREW)
+        self.crew["generation"] = 7
 
     def ask(self, stream: Stream | None) -> tuple[int, int]:
         """(address, bytes) of what it has asked for in all"""
         ahead = streams_ahead([stream])
-        _ask.ctypes(ahead.ctypes.data, self.thread.ctypes.data, self.generation.ctypes.data)
+        _ask.ctypes(ahead.ctypes.data, self.thread.ctypes.data, self.crew.ctypes.data)
         return int(self.thread["asked_of"][0]), int(self.thread["asked_bytes"][0])
 
 
@@ -53,9 +55,9 @@ def test_a_thread_asks_for_its_share(share: int, first: int, num_chunks: int) ->
 
 def test_it_goes_on_where_it_stopped_and_begins_anew_with_another_stream() -> None:
     waiting = _Waiting(0, 1)
-    waiting.generation[0] = 8
+    waiting.crew["generation"] = 8
     assert waiting.ask(FIRST) == (FIRST.address, 0)
-    waiting.generation[0] = 7
+    waiting.crew["generation"] = 7
     assert waiting.ask(SECOND) == (SECOND.address, MOST_BYTES)
     assert waiting.ask(SECOND) == (SECOND.address, MOST_BYTES)
     assert waiting.ask(FIRST) == (FIRST.address, 5120)
