@@ -21,7 +21,7 @@ from kernels.families.variant import MatmulVariant
 from kernels.jit.function import inlined, intrinsic, op_function
 from kernels.jit.library import KernelLibrary
 from kernels.jit.native import record
-from kernels.jit.numba_setup import numba
+from kernels.jit.numba_types import nb, signature
 from kernels.runtime.abi import STEP, THREAD, op_record
 from kernels.runtime.ahead import Stream
 from kernels.runtime.chunks import take_chunk
@@ -54,9 +54,6 @@ GEMV_CHUNK_BYTES = 1 << 17  # about: a thread that asked ahead is done first; ha
 LHS_SHARE_OF_L2 = 2  # rows of LHS that stay in half of a core's L2 while the panels of the RHS pass by
 MIN_CHUNK_ROWS = 48  # even if they do not: fewer read and unpack the RHS too often (k = 8192, Zen 3: 152 -> 175 Gop/s)
 
-nb: Final[Any] = numba.core.types
-_signature: Final[Any] = numba.core.typing.signature
-
 
 @intrinsic
 def call_matmul(  # type: ignore[no-untyped-def]
@@ -72,7 +69,7 @@ def call_matmul(  # type: ignore[no-untyped-def]
         builder.call(kernel, [*args[1:], ir.Constant(f32, float("-inf")), infinity])
         return context.get_dummy_value()
 
-    return _signature(nb.none, *[nb.int64] * 8), codegen
+    return signature(nb.none, *[nb.int64] * 8), codegen
 
 
 @op_function

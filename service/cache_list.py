@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kernels.autotune.memory import forget_all
 from kernels.checksum import Checksum
 from kernels.cpu import detect_cpu, usable_cores
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
 from service.packed.file import map_checked

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from kernels.attention.variants import AttentionVariant
 from kernels.autotune.tuner import Tuning
 from kernels.cpu import CPU
+from kernels.jit.compile_counter import counter
 from kernels.jit.library import KernelLibrary
-from kernels.jit.numba_setup import cache_hits, compile_events
 from kernels.peaks.measure import Peaks
 from kernels.runtime.executor import Executor
 from kernels.runtime.stats import ExecutorTimes, KernelStats
@@ -96,10 +96,10 @@ class GemmuleModel:
         return explain(self.executor.program, matrices, self.kernel_stats() if stats is None else stats)
 
     def num_compilations(self) -> int:
-        return compile_events() + sum(library.num_compiled for library in self._libraries)
+        return counter().num_compiled + sum(library.num_compiled for library in self._libraries)
 
     def num_cache_hits(self) -> int:
-        return cache_hits() + sum(library.num_found for library in self._libraries)
+        return counter().num_found + sum(library.num_found for library in self._libraries)
 
     @property
     def _libraries(self) -> tuple[KernelLibrary, ...]:

@@ -17,8 +17,8 @@ from kernels.checksum import Checksum
 from kernels.cpu import detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.errors import KernelsError
+from kernels.folder import cache_folder
 from kernels.jit.compiler_pages import forget_compiler
-from kernels.jit.folder import cache_folder
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import Rung, UnknownRung, rungs_for
 from kernels.peaks.measure import measure_peaks

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from service.demo_models import DEMO_MODELS, DemoModel, Part
 from service.errors import StartupError
 from service.pull_progress import PullProgress

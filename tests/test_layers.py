@@ -63,7 +63,7 @@ LAYERS = (
     ("kernels.jit",),
     ("kernels.ladder", "kernels.naming"),
     ("kernels.cpu",),
-    ("kernels.errors",),
+    ("kernels.errors", "kernels.folder"),
 )
 DEPTH = {unit: depth for depth, layer in enumerate(LAYERS) for unit in layer}
 

@@ -16,7 +16,7 @@ from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.jit.vector_math import LOG2_E
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, KVType
+from kernels.runtime.kv_types import F16_KV, KVType, LayerBlocks
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 TILE_ROWS: Final = 144  # of a unit, a multiple of every tile's: many read the cache seldom, few enough stay in L2
@@ -97,7 +97,7 @@ class AttentionOp:
     shape: AttentionShape
     variant: AttentionVariant
     q: Buffer
-    kv: int
+    kv: LayerBlocks
     out: Buffer
     workspace: AttentionWorkspace
 
@@ -127,8 +127,8 @@ class AttentionOp:
             "q_stride": self.q.row_bytes,
             "out": self.out,
             "out_stride": self.out.row_bytes,
-            "kv": self.kv,
-            "block_stride": shape.block_bytes,
+            "kv": self.kv.address,
+            "block_stride": self.kv.stride,
             "head_stride": shape.head_bytes,
             "num_kv_heads": shape.num_kv_heads,
             "group": shape.group,

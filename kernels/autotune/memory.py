@@ -6,14 +6,14 @@ again. A file that is damaged counts as none; a folder that cannot be written re
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from kernels.folder import keep_file
 
 SUFFIX = ".tiles"
 Answers = Mapping[str, "TileAnswer"]
@@ -60,11 +60,7 @@ class TileMemory:
 
     def keep(self, key: str, answers: Answers) -> None:
         text = json.dumps({task: asdict(answer) for task, answer in answers.items()}, indent=1)
-        with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self._folder, delete=False) as temporary:
-                temporary.write(text)
-            os.replace(temporary.name, self._folder / f"{key}{SUFFIX}")
+        keep_file(self._folder / f"{key}{SUFFIX}", text.encode())
 
 
 def forget_all(folder: Path) -> int:

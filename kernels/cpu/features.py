@@ -2,17 +2,15 @@
 
 Features are LLVM's names (`avx512vnni`, `avxvnni`, `f16c`; `dotprod`, `i8mm`, `sve2`), except that Arm's `neon` is
 called `asimd` as Linux does. On Arm they come from the kernel's HWCAP words, because LLVM derives them from the core's
-name and an unknown core would have none; on x86 from CPUID (through llvmlite), masked by what the system saves.
+name and an unknown core would have none; on x86 from CPUID (through LLVM), masked by what the system saves.
 """
 
 import functools
 import platform
 from dataclasses import dataclass
-from typing import Any
-
-import llvmlite.binding as llvm
 
 from kernels.cpu import hwcap
+from kernels.cpu.host_core import host_core
 from kernels.cpu.tile_permission import usable_features
 from kernels.errors import KernelsError
 
@@ -38,16 +36,14 @@ class CPU:
 @functools.cache
 def detect_cpu() -> CPU:
     machine = platform.machine()
-    llvm_binding: Any = llvm
-    name = str(llvm_binding.get_host_cpu_name()) or "generic"
     if machine in ("x86_64", "AMD64"):
-        found = llvm_binding.get_host_cpu_features()
-        return x86_cpu(name, usable_features(frozenset(feature for feature, present in found.items() if present)))
+        core = host_core()
+        return x86_cpu(core.name, usable_features(core.features))
     if machine in ("aarch64", "arm64"):
         features = hwcap.decode(hwcap.read_hwcap(), hwcap.read_hwcap2())
         sve_bits = hwcap.read_sve_bits() if "sve" in features else 0
         streaming_bits = hwcap.read_sme_bits() if "sme" in features else 0
-        return CPU("aarch64", name, features, max(128, sve_bits), streaming_bits)
+        return CPU("aarch64", host_core().name, features, max(128, sve_bits), streaming_bits)
     raise KernelsError(f"Gemmule runs on aarch64 and x86_64, this is {machine}")
 
 

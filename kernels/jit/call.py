@@ -6,10 +6,8 @@ from llvmlite import ir
 
 from kernels.jit.function import intrinsic
 from kernels.jit.native import pointer_to
-from kernels.jit.numba_setup import numba
+from kernels.jit.numba_types import nb, signature
 
-nb: Final[Any] = numba.core.types
-_signature: Final[Any] = numba.core.typing.signature
 _I64: Final = ir.IntType(64)
 
 
@@ -24,4 +22,4 @@ def call_kernel(typingctx: Any, function: Any, arguments: Any) -> Any:
         builder.call(pointer_to(builder, args[0], kind), values)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, arguments), codegen
+    return signature(nb.none, nb.int64, arguments), codegen

@@ -1,72 +1,39 @@
-"""Python functions as native ones: the decorators around numba, and compiled functions kept on disk.
+"""Python functions as native ones: the decorators, and compiled functions kept on disk.
 
-One file per function, named after it and the digest of all sources it reaches, in the folder of
-kernels.jit.numba_setup, which stands for versions and CPU. Functions defined outside `kernels`, in tests, are not kept.
-numba's own cache sees neither edits in callees nor a moved source tree, and demands a writable folder; this one only
-reads where it cannot write.
+One object file per function, named after it and the digest of all sources it reaches, in the folder of
+kernels.jit.numba_target, which stands for versions and CPU. Functions defined outside `kernels`, in tests, are not
+kept. numba's own cache sees neither edits in callees nor a moved source tree, demands a writable folder, and cannot be
+read without numba; this one is only read where it cannot be written, and is loaded as micro-kernels are.
 """
 
-import os
-import pickle
-import tempfile
+import ctypes
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
+from kernels.folder import keep_file
+from kernels.jit.compile_counter import counter
+from kernels.jit.declared import Intrinsic, Native
+from kernels.jit.elf import read_object
+from kernels.jit.memory_image import load
+from kernels.jit.numba_target import FOLDER
+from kernels.jit.object_cache import kept_object
 from kernels.jit.sources import digest, is_as_imported
-
-from kernels.jit.numba_setup import COUNTER, FOLDER, numba  # first: it configures numba  # isort: skip
-from numba.core import sigutils
-from numba.core.caching import _Cache
-from numba.core.ccallback import CFunc
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# No Python errors, no index checks, no reference counts: native code of ours neither raises nor allocates.
-_OPTIONS: Final[dict[str, Any]] = {"error_model": "numpy", "boundscheck": False, "_nrt": False}
-_INNER: Final[dict[str, Any]] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-_UNREADABLE: Final = (OSError, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError)
-_cfunc: Final[Any] = CFunc
-_dumps: Final[Any] = dumps
-_rebuild: Final[Any] = CompileResult._rebuild
-_normalize_signature: Final[Any] = sigutils.normalize_signature
+ENTRY: Final = "cfunc."
+"""What the name of a C-callable function begins with in its object file."""
 
-
-class FunctionFile(_Cache):
-    """numba's cache interface over one file. A file that cannot be read or written costs a compilation, no error."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._path = folder / f"{name}.pickle"
-
-    @property
-    def cache_path(self) -> str:
-        return str(self._path.parent)
-
-    def load_overload(self, sig: object, target_context: Any) -> Any:
-        try:
-            payload = pickle.loads(self._path.read_bytes())
-        except _UNREADABLE:
-            return None
-        return _rebuild(target_context, *payload)
-
-    def save_overload(self, sig: object, data: Any) -> None:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as temporary:
-                temporary.write(_dumps(data._reduce()))
-            os.replace(temporary.name, self._path)
-        except OSError:
-            return
-
-    def enable(self) -> None: ...
-
-    def disable(self) -> None: ...
-
-    def flush(self) -> None: ...
+_C_TYPES: Final[dict[str, Any]] = {
+    "void": None,
+    "int32": ctypes.c_int32,
+    "int64": ctypes.c_int64,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
 
 
 class NativeFunction:
@@ -75,46 +42,63 @@ class NativeFunction:
     def __init__(self, function: Callable[..., Any], signature: str, folder: Path | None = None) -> None:
         self.name = f"{function.__module__}.{function.__qualname__}"
         self._function = function
-        self._signature = _normalize_signature(signature)
+        self._signature = signature
         self._folder = folder
 
     def __repr__(self) -> str:
         return f"NativeFunction({self.name})"
 
     @cached_property
-    def _compiled(self) -> Any:
-        compiled = _cfunc(self._function, self._signature, locals={}, options=dict(_OPTIONS))
+    def _loaded(self) -> tuple[int, bool]:
+        """Its address, and whether it was compiled before."""
+        path = self._path()
+        kept = kept_object(path) if path is not None else None
+        if kept is None:
+            from kernels.jit.compiler import compile_function
+
+            content = compile_function(self._function, self._signature)
+            if path is not None:
+                keep_file(path, content)
+            made = read_object(content)
+        else:
+            counter().add_found()
+            made = kept
+        (address,) = (address for name, address in load(made).items() if name.startswith(ENTRY))
+        return address, kept is not None
+
+    def _path(self) -> Path | None:
+        """Where it is kept, if it is to be kept."""
         module = self._function.__module__
         if self._folder is not None:
-            compiled._cache = FunctionFile(self._folder, self.name)
-        elif module.startswith("kernels.") and is_as_imported(module):
-            compiled._cache = FunctionFile(FOLDER, f"{self.name}-{digest(module)}")
-        compiled.compile()
-        if compiled.cache_hits == 0:
-            COUNTER.add()
-        else:
-            COUNTER.add_found()
-        return compiled
+            return self._folder / f"{self.name}.o"
+        if module.startswith("kernels.") and is_as_imported(module):
+            return FOLDER / f"{self.name}-{digest(module)}.o"
+        return None
 
     @property
     def address(self) -> int:
-        return int(self._compiled.address)
-
-    @property
-    def ctypes(self) -> Any:
-        """As a ctypes function, which releases the GIL while it runs."""
-        return self._compiled.ctypes
+        return self._loaded[0]
 
     @property
     def was_cached(self) -> bool:
-        return bool(self._compiled.cache_hits)
+        return self._loaded[1]
+
+    @cached_property
+    def ctypes(self) -> Any:
+        """As a ctypes function, which releases the GIL while it runs."""
+        returned, _, arguments = self._signature.rstrip(")").partition("(")
+        kinds = [_C_TYPES[kind] for kind in arguments.split(", ") if kind]
+        return ctypes.CFUNCTYPE(_C_TYPES[returned], *kinds)(self.address)
 
     def assembly(self) -> str:
-        return str(self._compiled._library.get_asm_str())
+        """Compiled anew."""
+        from kernels.jit.compiler import assembly_of
+
+        return assembly_of(self._function, self._signature)
 
 
 def c_callable(signature: str) -> Callable[[Callable[..., Any]], NativeFunction]:
-    """Decorator: a module-level function, C-callable with this numba signature."""
+    """Decorator: a module-level function, C-callable with this signature, in numba's words."""
     return lambda function: NativeFunction(function, signature)
 
 
@@ -124,18 +108,15 @@ def op_function(function: Callable[[int, int], int]) -> NativeFunction:
 
 
 def native(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator: a function that native functions call."""
-    wrapped: Callable[P, R] = numba.njit(**_INNER)(function)
-    return wrapped
+    """Decorator: a function that native functions call, and nobody else."""
+    return cast(Callable[P, R], Native(function))
 
 
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Decorator: as `native`, always inlined into its callers."""
-    wrapped: Callable[P, R] = numba.njit(forceinline=True, **_INNER)(function)
-    return wrapped
+    return cast(Callable[P, R], Native(function, is_inlined=True))
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: a function of numba's typing context that returns a signature and an LLVM code generator."""
-    wrapped: Callable[..., Any] = numba.extending.intrinsic(function)
-    return wrapped
+    return cast(Callable[..., Any], Intrinsic(function))

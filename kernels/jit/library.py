@@ -6,9 +6,10 @@ import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from kernels.jit.build import ObjectCache, address, load
-from kernels.jit.folder import cache_folder
-from kernels.jit.perf_map import add_to_perf_map, code_bytes
+from kernels.folder import cache_folder
+from kernels.jit.memory_image import load
+from kernels.jit.object_cache import ObjectCache
+from kernels.jit.perf_map import add_to_perf_map
 
 
 class KernelLibrary:
@@ -17,7 +18,6 @@ class KernelLibrary:
     def __init__(self, folder: Path | None = None, perf_map: bool = False) -> None:
         self._perf_map = perf_map
         self._cache = ObjectCache(folder or cache_folder() / "objects", platform.machine())
-        self._addresses: dict[str, int] = {}
 
     @property
     def num_compiled(self) -> int:
@@ -29,18 +29,19 @@ class KernelLibrary:
         return self._cache.num_found
 
     def load(self, kernels: Iterable[tuple[str, Callable[[], str]]]) -> None:
-        """kernels: (symbol, emitter of its IR). Many at once are cheaper than one by one."""
-        missing = {name: emit for name, emit in kernels if name not in self._addresses and name not in _LOADED}
-        objects = {name: self._cache.object(emit()) for name, emit in missing.items()}
-        load(list(objects.values()))
-        _LOADED.update(missing)
-        self._addresses.update({name: address(name) for name in missing})
-        if self._perf_map:
-            for name, made in objects.items():
-                add_to_perf_map(name, self._addresses[name], code_bytes(made))
+        """kernels: (symbol, emitter of its IR)."""
+        for name, emit in kernels:
+            if name in _ADDRESSES:
+                continue
+            made = self._cache.object(emit())
+            _ADDRESSES[name] = load(made)[name]
+            if self._perf_map:
+                add_to_perf_map(name, _ADDRESSES[name], made.code_bytes)
 
     def address(self, name: str) -> int:
-        return self._addresses.get(name) or address(name)
+        """Of a loaded one."""
+        return _ADDRESSES[name]
 
 
-_LOADED: set[str] = set()  # MCJIT's engine is one per process, so its symbols are too
+_ADDRESSES: dict[str, int] = {}
+"""Of this process, whichever library loaded it."""

@@ -10,10 +10,7 @@ from typing import Any, Final
 from llvmlite import ir
 
 from kernels.jit.function import intrinsic
-from kernels.jit.numba_setup import numba
-
-nb: Final[Any] = numba.core.types
-_signature: Final[Any] = numba.core.typing.signature
+from kernels.jit.numba_types import nb, signature
 
 _I32: Final = ir.IntType(32)
 _I64: Final = ir.IntType(64)
@@ -31,7 +28,7 @@ def load(typingctx: Any, address: Any, kind: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(pointer_to(builder, args[0], context.get_value_type(sig.return_type)), align=1)
 
-    return _signature(kind.dtype, nb.int64, kind), codegen
+    return signature(kind.dtype, nb.int64, kind), codegen
 
 
 @intrinsic
@@ -42,7 +39,7 @@ def store(typingctx: Any, address: Any, value: Any, kind: Any) -> Any:
         builder.store(args[1], pointer_to(builder, args[0], args[1].type), align=1)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, kind.dtype, kind), codegen
+    return signature(nb.none, nb.int64, kind.dtype, kind), codegen
 
 
 @intrinsic
@@ -53,7 +50,7 @@ def load_half(typingctx: Any, address: Any) -> Any:
         half = builder.load(pointer_to(builder, args[0], ir.HalfType()), align=2)
         return builder.fpext(half, ir.FloatType())
 
-    return _signature(nb.float32, nb.int64), codegen
+    return signature(nb.float32, nb.int64), codegen
 
 
 @intrinsic
@@ -65,7 +62,7 @@ def store_half(typingctx: Any, address: Any, value: Any) -> Any:
         builder.store(half, pointer_to(builder, args[0], half.type), align=2)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, nb.float32), codegen
+    return signature(nb.none, nb.int64, nb.float32), codegen
 
 
 @intrinsic
@@ -75,7 +72,7 @@ def record(typingctx: Any, address: Any, dtype: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
 
-    return _signature(dtype.dtype, nb.int64, dtype), codegen
+    return signature(dtype.dtype, nb.int64, dtype), codegen
 
 
 @intrinsic
@@ -96,7 +93,7 @@ def view(typingctx: Any, address: Any, shape: Any, kind: Any) -> Any:
         context.populate_array(array, data=data, shape=sizes, strides=strides, itemsize=item, meminfo=None)
         return array._getvalue()
 
-    return _signature(nb.Array(kind.dtype, num_axes, "C"), nb.int64, shape, kind), codegen
+    return signature(nb.Array(kind.dtype, num_axes, "C"), nb.int64, shape, kind), codegen
 
 
 @intrinsic
@@ -106,7 +103,7 @@ def float_bits(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.bitcast(args[0], _I32)
 
-    return _signature(nb.int32, nb.float32), codegen
+    return signature(nb.int32, nb.float32), codegen
 
 
 # Atomics. The ordering is part of the name: what the executor does with each is said there.
@@ -119,7 +116,7 @@ def atomic_load_i32(typingctx: Any, address: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(pointer_to(builder, args[0], _I32), "seq_cst", 4)
 
-    return _signature(nb.int32, nb.int64), codegen
+    return signature(nb.int32, nb.int64), codegen
 
 
 @intrinsic
@@ -130,7 +127,7 @@ def atomic_store_i32(typingctx: Any, address: Any, value: Any) -> Any:
         builder.store_atomic(args[1], pointer_to(builder, args[0], _I32), "seq_cst", 4)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, nb.int32), codegen
+    return signature(nb.none, nb.int64, nb.int32), codegen
 
 
 @intrinsic
@@ -140,7 +137,7 @@ def atomic_add_i32(typingctx: Any, address: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", pointer_to(builder, args[0], _I32), args[1], "seq_cst")
 
-    return _signature(nb.int32, nb.int64, nb.int32), codegen
+    return signature(nb.int32, nb.int64, nb.int32), codegen
 
 
 @intrinsic
@@ -150,7 +147,7 @@ def atomic_add_i64(typingctx: Any, address: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", pointer_to(builder, args[0], _I64), args[1], "monotonic")
 
-    return _signature(nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -160,7 +157,7 @@ def atomic_load_i64(typingctx: Any, address: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(pointer_to(builder, args[0], _I64), "seq_cst", 8)
 
-    return _signature(nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -171,7 +168,7 @@ def atomic_store_i64(typingctx: Any, address: Any, value: Any) -> Any:
         builder.store_atomic(args[1], pointer_to(builder, args[0], _I64), "seq_cst", 8)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, nb.int64), codegen
+    return signature(nb.none, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -181,7 +178,7 @@ def atomic_add_ordered_i64(typingctx: Any, address: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", pointer_to(builder, args[0], _I64), args[1], "seq_cst")
 
-    return _signature(nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -193,7 +190,7 @@ def atomic_compare_exchange_i64(typingctx: Any, address: Any, expected: Any, val
         found = builder.cmpxchg(pointer, args[1], args[2], "seq_cst", "seq_cst")
         return builder.extract_value(found, 1)
 
-    return _signature(nb.boolean, nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.boolean, nb.int64, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -207,7 +204,7 @@ def pause(typingctx: Any) -> Any:
             builder.call(declare(builder, "llvm.aarch64.isb", ir.VoidType(), [_I32]), [_I32(15)])
         return context.get_dummy_value()
 
-    return _signature(nb.none), codegen
+    return signature(nb.none), codegen
 
 
 @intrinsic
@@ -229,7 +226,7 @@ def _prefetch(locality: int) -> Any:
         builder.call(ask, [pointer_to(builder, args[0], ir.IntType(8)), _I32(0), _I32(locality), _I32(1)])
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64), codegen
+    return signature(nb.none, nb.int64), codegen
 
 
 @intrinsic
@@ -239,7 +236,7 @@ def read_ticks(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.call(declare(builder, "llvm.readcyclecounter", _I64, []), [])
 
-    return _signature(nb.int64), codegen
+    return signature(nb.int64), codegen
 
 
 @intrinsic
@@ -249,7 +246,7 @@ def count_leading_zeros(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.ctlz(args[0], ir.IntType(1)(0))
 
-    return _signature(nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -259,7 +256,7 @@ def count_trailing_zeros(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.IntType(1)(0))
 
-    return _signature(nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -270,7 +267,7 @@ def call_op(typingctx: Any, function: Any, op: Any, thread: Any) -> Any:
         kind = ir.FunctionType(_I64, [_I64, _I64])
         return builder.call(pointer_to(builder, args[0], kind), args[1:])
 
-    return _signature(nb.int64, nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -281,7 +278,7 @@ def call_syscall(typingctx: Any, function: Any, number: Any, first: Any, second:
         kind = ir.FunctionType(_I64, [_I64], var_arg=True)
         return builder.call(pointer_to(builder, args[0], kind), [*args[1:], _I64(0)])
 
-    return _signature(nb.int64, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.int64, nb.int64, nb.int64, nb.int64, nb.int64, nb.int64), codegen
 
 
 def _is_x86() -> bool:

@@ -9,13 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import llvmlite.binding as llvm
-
-
-def code_bytes(made: bytes) -> int:
-    """The size of an object's code: one function, a micro-kernel."""
-    return sum(section.size() for section in llvm.ObjectFileRef.from_data(made).sections() if section.is_text())
-
 
 def add_to_perf_map(name: str, address: int, num_bytes: int, folder: Path = Path("/tmp")) -> None:
     with (folder / f"perf-{os.getpid()}.map").open("a") as file:

@@ -2,17 +2,14 @@
 kernels.jit.vector."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from llvmlite import ir
 
 from kernels.jit.function import intrinsic
 from kernels.jit.native import pointer_to
-from kernels.jit.numba_setup import numba
+from kernels.jit.numba_types import nb, signature
 from kernels.jit.vector import LANES, F32x16, I32x16, unary
-
-nb: Final[Any] = numba.core.types
-_signature: Final[Any] = numba.core.typing.signature
 
 
 def _shuffle(lanes: Sequence[int]) -> Callable[[Any, Any], Any]:
@@ -44,7 +41,7 @@ def _store_low(bits: int) -> Any:
         builder.store(few, pointer_to(builder, args[0], few.type), align=1)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, I32x16), codegen
+    return signature(nb.none, nb.int64, I32x16), codegen
 
 
 @intrinsic
@@ -79,7 +76,7 @@ def _transpose(bits: int) -> Any:
             target = builder.add(target, target_stride)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, nb.int64, nb.int64, nb.int64), codegen
+    return signature(nb.none, nb.int64, nb.int64, nb.int64, nb.int64), codegen
 
 
 @intrinsic
@@ -120,4 +117,4 @@ def lane_numbers(typingctx: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(I32x16.llvm_type, list(range(LANES)))
 
-    return _signature(I32x16), codegen
+    return signature(I32x16), codegen

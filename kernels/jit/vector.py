@@ -10,7 +10,6 @@ order everywhere and nothing is left to the auto-vectoriser. Inside native funct
     return sum_lanes(total)
 """
 
-import operator
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,42 +17,19 @@ from llvmlite import ir
 
 from kernels.jit.function import inlined, intrinsic
 from kernels.jit.native import declare, pointer_to
-from kernels.jit.numba_setup import numba
+from kernels.jit.numba_types import nb, numba_type, signature
+from kernels.jit.vector_kinds import LANES as LANES
+from kernels.jit.vector_kinds import F32x16 as F32x16
+from kernels.jit.vector_kinds import I32x16 as I32x16
+from kernels.jit.vector_kinds import Mask16
 
-LANES: Final = 16
-
-nb: Final[Any] = numba.core.types
-_signature: Final[Any] = numba.core.typing.signature
-_models: Final[Any] = numba.core.datamodel.models
-_Type: Final[Any] = nb.Type
-
-_F32: Final = ir.VectorType(ir.FloatType(), LANES)
-_I32: Final = ir.VectorType(ir.IntType(32), LANES)
-_I1: Final = ir.VectorType(ir.IntType(1), LANES)
-
-
-class Vector(_Type):  # type: ignore[misc]
-    """numba's type of one kind of vector."""
-
-    def __init__(self, name: str, llvm_type: Any) -> None:
-        self.llvm_type = llvm_type
-        super().__init__(name=name)
-
-
-F32x16: Final = Vector("f32x16", _F32)
-I32x16: Final = Vector("i32x16", _I32)
-Mask16: Final = Vector("mask16", _I1)
-
-
-@numba.core.datamodel.register_default(Vector)
-class _VectorModel(_models.PrimitiveModel):  # type: ignore[misc]
-    def __init__(self, manager: Any, kind: Vector) -> None:
-        super().__init__(manager, kind, kind.llvm_type)
+_F32: Final = F32x16.llvm_type
+_I32: Final = I32x16.llvm_type
 
 
 def unary(returned: Any, argument: Any, emit: Callable[[Any, Any], Any]) -> Any:
     """What an intrinsic of one argument returns."""
-    return _signature(returned, argument), lambda context, builder, sig, args: emit(builder, args[0])
+    return signature(returned, argument), lambda context, builder, sig, args: emit(builder, args[0])
 
 
 def _splat(builder: Any, scalar: Any) -> Any:
@@ -127,7 +103,7 @@ def store_f32x16(typingctx: Any, address: Any, value: Any) -> Any:
         builder.store(args[1], pointer_to(builder, args[0], _F32), align=4)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, F32x16), codegen
+    return signature(nb.none, nb.int64, F32x16), codegen
 
 
 @intrinsic
@@ -139,7 +115,7 @@ def store_f16x16(typingctx: Any, address: Any, value: Any) -> Any:
         builder.store(half, pointer_to(builder, args[0], half.type), align=2)
         return context.get_dummy_value()
 
-    return _signature(nb.none, nb.int64, F32x16), codegen
+    return signature(nb.none, nb.int64, F32x16), codegen
 
 
 # Arithmetic, lane by lane; + - * and the bit operations as operators.
@@ -148,14 +124,14 @@ def store_f16x16(typingctx: Any, address: Any, value: Any) -> Any:
 @intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c, rounded once; vectors or f32 scalars."""
-    kind = F32x16 if a == F32x16 else nb.float32
+    kind = F32x16 if a == numba_type(F32x16) else nb.float32
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         llvm_type = args[0].type
         name = "llvm.fma.v16f32" if kind == F32x16 else "llvm.fma.f32"
         return builder.call(declare(builder, name, llvm_type, [llvm_type] * 3), args)
 
-    return _signature(kind, kind, kind, kind), codegen
+    return signature(kind, kind, kind, kind), codegen
 
 
 @intrinsic
@@ -183,7 +159,7 @@ def above(typingctx: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fcmp_ordered(">", *args)
 
-    return _signature(Mask16, F32x16, F32x16), codegen
+    return signature(Mask16, F32x16, F32x16), codegen
 
 
 @intrinsic
@@ -193,7 +169,7 @@ def at_least(typingctx: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fcmp_ordered(">=", *args)
 
-    return _signature(Mask16, F32x16, F32x16), codegen
+    return signature(Mask16, F32x16, F32x16), codegen
 
 
 @intrinsic
@@ -203,7 +179,7 @@ def select(typingctx: Any, mask: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.select(*args)
 
-    return _signature(a, Mask16, a, a), codegen
+    return signature(a, Mask16, a, a), codegen
 
 
 @inlined
@@ -259,41 +235,3 @@ def max_lanes(typingctx: Any, value: Any) -> Any:
         return _fold(builder, lanes, lambda a, b: builder.select(builder.fcmp_ordered(">", a, b), a, b))
 
     return unary(nb.float32, F32x16, emit)
-
-
-_OPERATORS: Final[tuple[tuple[Any, Any, str], ...]] = (
-    (operator.add, F32x16, "fadd"),
-    (operator.sub, F32x16, "fsub"),
-    (operator.mul, F32x16, "fmul"),
-    (operator.add, I32x16, "add"),
-    (operator.sub, I32x16, "sub"),
-    (operator.and_, I32x16, "and_"),
-    (operator.or_, I32x16, "or_"),
-    (operator.lshift, I32x16, "shl"),
-    (operator.rshift, I32x16, "ashr"),
-    (operator.and_, Mask16, "and_"),
-    (operator.or_, Mask16, "or_"),
-)
-
-
-def _define_operator(function: Any, kind: Vector, instruction: str) -> None:
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return getattr(builder, instruction)(*args)
-
-    numba.extending.lower_builtin(function, kind, kind)(lower)
-
-
-for _function, _kind, _instruction in _OPERATORS:
-    _define_operator(_function, _kind, _instruction)
-
-
-def _type_operator(function: Any) -> None:
-    kinds = [kind for known, kind, _ in _OPERATORS if known is function]
-
-    @numba.core.typing.templates.infer_global(function)
-    class VectorOperator(numba.core.typing.templates.ConcreteTemplate):  # type: ignore[misc]
-        cases = [_signature(kind, kind, kind) for kind in kinds]  # noqa: RUF012
-
-
-for _function in dict.fromkeys(function for function, _, _ in _OPERATORS):
-    _type_operator(_function)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from kernels.jit.function import inlined, native, op_function
 from kernels.jit.native import load, prefetch, record, store
@@ -24,7 +23,7 @@ from kernels.ops.rms_norm import add_row, rms_norm_row
 from kernels.ops.rope_table import RopeTable
 from kernels.runtime.abi import BLOCK_TOKENS, CACHE_LINE, STEP, THREAD, Record, op_record
 from kernels.runtime.chunks import chunk_size, take_chunk
-from kernels.runtime.kv_types import F16_KV, KVType
+from kernels.runtime.kv_types import F16_KV, KVType, LayerBlocks
 from kernels.runtime.program import Buffer, KernelSlot, ProgramBuilder
 
 MAX_CHUNK_ROWS: Final = 32
@@ -43,7 +42,8 @@ ROPE_KV: Final[Record] = op_record(
         ("v", "i8"),
         ("v_stride", "i8"),
         ("v_first", "i8"),
-        ("kv", "i8"),  # this layer of the cache: [blocks, num_kv_heads, 2, plane_bytes]
+        ("kv", "i8"),  # this layer's part of the first block: [num_kv_heads, 2, plane_bytes]
+        ("block_stride", "i8"),
         ("cos", "i8"),  # f32[num_positions, rope_dim/2], sin likewise
         ("sin", "i8"),
         ("num_positions", "i8"),
@@ -173,7 +173,7 @@ def _slot(step: Any, token: int) -> Any:
 @inlined
 def _plane(op: Any, slot: Any, group: int) -> Any:
     """K of a slot's block and a kv head; V follows."""
-    return op.kv + 2 * op.plane_bytes * (op.num_kv_heads * (slot // BLOCK_TOKENS) + group)
+    return op.kv + op.block_stride * (slot // BLOCK_TOKENS) + 2 * op.plane_bytes * group
 
 
 @inlined
@@ -229,7 +229,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class RopeKvOp:
-    """kv: address of this layer of the cache. K is rotated in place; Q too, unless q_out is given.
+    """K is rotated in place; Q too, unless q_out is given.
 
     bias: address of f32[all of q, then k, then v]; q_norm, k_norm: of f32[head_dim]; 0 without.
     """
@@ -238,7 +238,7 @@ class RopeKvOp:
     q: Columns
     k: Columns
     v: Columns
-    kv: int
+    kv: LayerBlocks
     table: RopeTable
     num_heads: int
     num_kv_heads: int
@@ -259,7 +259,8 @@ class RopeKvOp:
             **(self.q_out or self.q).args("q_out"),
             **self.k.args("k"),
             **self.v.args("v"),
-            "kv": self.kv,
+            "kv": self.kv.address,
+            "block_stride": self.kv.stride,
             "cos": int(table.cos.ctypes.data),
             "sin": int(table.sin.ctypes.data),
             "num_positions": table.cos.shape[0],
@@ -285,16 +286,3 @@ class RopeKvOp:
         )
         builder.scratch(LANES * self.kv_type.element_plane_bytes(self.head_dim) // BLOCK_TOKENS)
         builder.op(self.name, record=ROPE_KV, run=rope_kv.address, slots=(slot,), args=args)
-
-
-def rotate(x: npt.NDArray[np.float32], positions: npt.NDArray[np.int32], table: RopeTable) -> npt.NDArray[np.float32]:
-    """The twin: x f32[T, heads, head_dim] -> the same, rotated."""
-    cos, sin = table.cos[positions][:, None, :], table.sin[positions][:, None, :]
-    half = table.rope_dim // 2
-    out = x.copy()
-    first, second = (
-        (slice(0, half), slice(half, 2 * half)) if table.split else (slice(0, 2 * half, 2), slice(1, 2 * half, 2))
-    )
-    out[..., first] = x[..., first] * cos - x[..., second] * sin
-    out[..., second] = x[..., second] * cos + x[..., first] * sin
-    return out

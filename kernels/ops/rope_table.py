@@ -75,3 +75,16 @@ class RopeTable:
         angles = np.arange(num_positions)[:, None] * position_scale * frequencies
         cos, sin = amplitude * np.cos(angles), amplitude * np.sin(angles)
         return cls(cos.astype(np.float32), sin.astype(np.float32), split)
+
+
+def rotate(x: npt.NDArray[np.float32], positions: npt.NDArray[np.int32], table: RopeTable) -> npt.NDArray[np.float32]:
+    """The twin: x f32[T, heads, head_dim] -> the same, rotated."""
+    cos, sin = table.cos[positions][:, None, :], table.sin[positions][:, None, :]
+    half = table.rope_dim // 2
+    out = x.copy()
+    first, second = (
+        (slice(0, half), slice(half, 2 * half)) if table.split else (slice(0, 2 * half, 2), slice(1, 2 * half, 2))
+    )
+    out[..., first] = x[..., first] * cos - x[..., second] * sin
+    out[..., second] = x[..., second] * cos + x[..., first] * sin
+    return out

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from kernels.jit.exponential import exp_f32x16
 from kernels.jit.function import intrinsic, native
-from kernels.jit.numba_setup import numba
+from kernels.jit.numba_types import signature
 from kernels.jit.vector import LANES, F32x16, f32x16, fma, load_f32x16, store_f32x16
 
-_signature: Final[Any] = numba.core.typing.signature
 _GELU: Final = np.float32(-2 * math.sqrt(2 / math.pi))
 _GELU_CUBE: Final = np.float32(-2 * math.sqrt(2 / math.pi) * 0.044715)
 
@@ -29,7 +28,7 @@ def divide(typingctx: Any, a: Any, b: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.fdiv(*args)
 
-    return _signature(F32x16, F32x16, F32x16), codegen
+    return signature(F32x16, F32x16, F32x16), codegen
 
 
 @native

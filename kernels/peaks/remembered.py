@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from kernels.folder import keep_file
 from kernels.jit.sources import digest
 from kernels.peaks.measure import Peaks
 
@@ -33,7 +32,7 @@ def remembered_peaks(
     found = _read(path)
     if found is None or (found.rung, found.num_threads) != (rung, num_threads):
         found = measure()
-        _keep(path, found)
+        keep_file(path, json.dumps(asdict(found)).encode())
     return found
 
 
@@ -44,13 +43,3 @@ def _read(path: Path) -> Peaks | None:
         return Peaks(str(fields["rung"]), int(fields["num_threads"]), float(fields["bytes_per_s"]), operations)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-
-
-def _keep(path: Path, peaks: Peaks) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as temporary:
-            json.dump(asdict(peaks), temporary)
-        os.replace(temporary.name, path)
-    except OSError:
-        return

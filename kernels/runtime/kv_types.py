@@ -67,6 +67,14 @@ class KVType:
         return 2 * self.plane_bytes(head_dim)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerBlocks:
+    """Where one layer's parts of the blocks lie: the address of the first, and bytes from one to the next."""
+
+    address: int
+    stride: int
+
+
 F16_KV: Final = KVType("f16", "f16", 0, 2)
 Q8_0_KV: Final = KVType("q8_0", "qsi8d32", 1, 1, has_scales=True)
 F32_KV: Final = KVType("f32", "f32", 2, 4)

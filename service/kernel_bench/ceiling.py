@@ -19,7 +19,9 @@ from kernels.families.amx.rows_in_place import emit_rows_in_place, row_turn_macs
 from kernels.families.amx.variants import records_of
 from kernels.families.rowwise.rhs import RowRhs
 from kernels.families.variant import MatmulVariant
-from kernels.jit.build import address, compile_here, load
+from kernels.jit.build import compile_here
+from kernels.jit.elf import read_object
+from kernels.jit.memory_image import load
 from kernels.ladder import AMX_INT8
 from service.kernel_bench.register_loop import register_loop
 
@@ -61,12 +63,16 @@ def ceiling_of(variant: MatmulVariant) -> Ceiling | None:
             text, macs = emit_rows_in_place(symbol, rhs, features), row_turn_macs(rhs)
         else:
             text, macs = emit_in_place(symbol, records_of(rhs), features), MACS
-        load([compile_here(text, ARCH)])
-        return Ceiling(address(symbol), macs)
+        return Ceiling(_load(text, symbol), macs)
     body = register_loop(compile_here(variant.emit(), ARCH, emit="assembly").decode())
     llvm.initialize_native_asmparser()
-    load([compile_here(_module(symbol, body), ARCH)])
-    return Ceiling(address(symbol), variant.name.m_step * variant.name.n_step * variant.name.k_step)
+    return Ceiling(
+        _load(_module(symbol, body), symbol), variant.name.m_step * variant.name.n_step * variant.name.k_step
+    )
+
+
+def _load(text: str, symbol: str) -> int:
+    return load(read_object(compile_here(text, ARCH)))[symbol]
 
 
 def _module(symbol: str, body: list[str]) -> str:

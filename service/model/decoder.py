@@ -149,7 +149,7 @@ class Decoder:
                 q=Columns(qkv.rows),
                 k=Columns(qkv.rows, c.query_columns),
                 v=Columns(qkv.rows, c.query_columns + c.kv_columns),
-                kv=parts.kv.layer_address(layer),
+                kv=parts.kv.layer(layer),
                 table=table,
                 num_heads=c.num_heads,
                 num_kv_heads=c.num_kv_heads,
@@ -172,7 +172,7 @@ class Decoder:
         attended, layer = self._buffer("attended", self.config.query_columns), self.layer
 
         def note(parts: Parts) -> None:
-            kv = parts.kv.layer_address(layer)
+            kv = parts.kv.layer(layer)
             typed = replace(shape, kv=parts.kv.layout.kv_type)
             op = AttentionOp("attention", typed, parts.attention, qkv.rows, kv, attended, parts.workspace)
             op.add(self._builder, parts.library)

@@ -1,6 +1,9 @@
 """Memory of keys and values in blocks of 32 tokens. Knows layout and size, not who holds a block.
 
-layer | block | kv head | K transposed, then V, as kernels.runtime.kv_types lays them out
+block | layer | kv head | K transposed, then V, as kernels.runtime.kv_types lays them out
+
+So the memory that is ever written is that of the blocks in use, in huge pages too; layer by layer, the first token took
+a huge page of each.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import numpy.typing as npt
 
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import F16_KV, KVType
+from kernels.runtime.kv_types import F16_KV, KVType, LayerBlocks
 from service.errors import SettingsError
 from service.model.config import ModelConfig
 from service.model.memory import anonymous
@@ -35,16 +38,17 @@ class KVLayout:
         return self.kv_type.head_bytes(self.head_dim)
 
     @property
-    def block_bytes(self) -> int:
+    def layer_bytes(self) -> int:
+        """Of a block."""
         return self.num_kv_heads * self.head_bytes
 
     @property
-    def layer_bytes(self) -> int:
-        return self.num_blocks * self.block_bytes
+    def block_bytes(self) -> int:
+        return self.num_layers * self.layer_bytes
 
     @property
     def num_bytes(self) -> int:
-        return self.num_layers * self.layer_bytes
+        return self.num_blocks * self.block_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class KVCache:
     layout: KVLayout
     data: npt.NDArray[np.uint8]
 
-    def layer_address(self, layer: int) -> int:
-        return int(self.data.ctypes.data) + layer * self.layout.layer_bytes
+    def layer(self, index: int) -> LayerBlocks:
+        return LayerBlocks(int(self.data.ctypes.data) + index * self.layout.layer_bytes, self.layout.block_bytes)
 
 
 def block_layout(config: ModelConfig, kv_type: KVType) -> KVLayout:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from service.engine.blocks import blocks_for
 from service.engine.plan import Chunk, StepPlan
 from service.engine.request import Dry, Request, SamplingParams

@@ -8,6 +8,7 @@ import pytest
 
 from kernels.families.variant import MatmulVariant
 from kernels.jit.build import compile_apart
+from kernels.jit.elf import read_object
 from kernels.registry import family_for
 from tools.arm_report.elf import PAGE, TEXT, link
 from tools.arm_report.hot_loop import HotLoop, hot_loop
@@ -55,7 +56,7 @@ def test_more_products_an_instruction_than_kleidiai(variant: MatmulVariant) -> N
 def test_link_calls_the_function_after_what_sets_its_arguments() -> None:
     ir = "define void @first() { ret void }\ndefine i64 @second(i64 %x) { ret i64 %x }\n"
     nop, end = 0xD503201F, 0xD4000001
-    program = link(compile_apart(ir, "aarch64"), "second", [nop, nop], [end], 4096)
+    program = link(read_object(compile_apart(ir, "aarch64")), "second", [nop, nop], [end], 4096)
     words = struct.unpack_from("<4I", program.image, PAGE)
     assert words[:2] == (nop, nop)
     assert words[2] >> 26 == 0b100101

@@ -18,7 +18,7 @@ class Core:
 
     suites: pytest's arguments, a job each: what this core runs that no core before it has run. A micro-kernel is tested
     on the first core that has its instructions. The ops that numba compiles, and attention, are the same machine code
-    on every Arm core (kernels.jit.numba_setup); what asks which core it is on runs again wherever the answer differs.
+    on every Arm core (kernels.jit.numba_target); what asks which core it is on runs again wherever the answer differs.
     tested: of the whole matrix (tests/kernels/families/matrix.py), what no core before it has run: pytest's -k.
     """
 

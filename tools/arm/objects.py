@@ -15,8 +15,8 @@ from multiprocessing import get_context
 from kernels import checksum
 from kernels.attention.variants import ATTENTION_VARIANTS
 from kernels.autotune import evict
-from kernels.jit.build import ObjectCache
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
+from kernels.jit.object_cache import ObjectCache
 from kernels.ladder import ANY_ARCH, LADDER
 from kernels.peaks.emit import KINDS, compute_loop, read_loop
 from kernels.registry import matmul_variants

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from tools.arm.debian import DebianError, Suite, machine_arch, unpack
 
 REPOSITORY = Path(__file__).resolve().parents[2]

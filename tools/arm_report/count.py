@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kernels.jit.build import ObjectCache
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
+from kernels.jit.object_cache import ObjectCache
 from tools.arm_report.elf import DATA, link
 
 OPERAND_BYTES = 1 << 20

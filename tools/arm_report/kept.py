@@ -10,7 +10,7 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from tools.arm_report.hot_loop import DOT, FLOAT_DOT, HotLoop
 from tools.arm_report.mca import COMMAND, Model
 

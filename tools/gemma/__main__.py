@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from service.bench import sample_ns
 from service.errors import GemmuleError
 from service.gemmule_model import GemmuleModel

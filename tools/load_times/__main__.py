@@ -28,7 +28,7 @@ import numpy as np
 
 from kernels.checksum import Checksum
 from kernels.cpu import detect_cpu
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import rungs_for
 from service.pull import resolve_model

@@ -20,7 +20,7 @@ from typing import Self
 
 import numpy as np
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from tools.parity.measure import F32
 from tools.peer.llamacpp import PACKAGE, VERSION, PeerError, fetched
 

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 from service.errors import GemmuleError
 from service.gemmule_model import GemmuleModel
 from service.loader import load_model

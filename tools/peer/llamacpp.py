@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
 
 PACKAGE, VERSION = "llama-cpp-python", "0.3.36"
 LLAMA_CPP = "vendor/llama.cpp"

@@ -15,6 +15,7 @@ from kernels.attention.variants import AttentionVariant
 from kernels.jit.library import KernelLibrary
 from kernels.runtime.abi import BLOCK_TOKENS, DECODE, MIXED, STEP
 from kernels.runtime.executor import Executor
+from kernels.runtime.kv_types import LayerBlocks
 from kernels.runtime.program import ProgramBuilder
 
 Floats = npt.NDArray[np.float32]
@@ -79,7 +80,8 @@ class AttentionStep:
         self._shape, self._cache = shape, cache
         q, out = builder.buffer("q", np.float32, rows), builder.buffer("out", np.float32, rows)
         workspace = AttentionWorkspace.reserve(builder, shape, max_context, num_threads)
-        op = AttentionOp("attention", shape, variant, q, int(cache.ctypes.data), out, workspace)
+        blocks = LayerBlocks(int(cache.ctypes.data), cache.strides[0])
+        op = AttentionOp("attention", shape, variant, q, blocks, out, workspace)
         op.add(builder, library)
         self.program = builder.build()
         self._q, self._out = self.program.view(q), self.program.view(out)

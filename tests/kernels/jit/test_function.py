@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kernels.jit.folder import cache_folder
+from kernels.folder import cache_folder
+from kernels.jit.compile_counter import counter
+from kernels.jit.elf import IDENT
 from kernels.jit.function import NativeFunction, native
-from kernels.jit.numba_setup import compile_events
 
 SIGNATURE = "int64(int64, int64)"
 
@@ -28,29 +29,29 @@ def other(left: int, right: int) -> int:
 
 
 def test_a_function_is_compiled_once_and_then_loaded(tmp_path: Path) -> None:
-    before = compile_events()
+    before = counter().num_compiled
     first = NativeFunction(add_twice, SIGNATURE, tmp_path)
-    assert compile_events() == before
+    assert counter().num_compiled == before
     assert first.ctypes(1, 20) == 41
     assert not first.was_cached
-    compiled = compile_events()
+    compiled = counter().num_compiled
     assert compiled > before
 
     second = NativeFunction(add_twice, SIGNATURE, tmp_path)
     assert second.ctypes(1, 20) == 41
     assert second.was_cached
-    assert compile_events() == compiled
+    assert counter().num_compiled == compiled
     assert second.address != 0
 
 
 def test_the_file_is_named_after_the_function(tmp_path: Path) -> None:
     NativeFunction(other, SIGNATURE, tmp_path).ctypes(1, 1)
-    assert [path.name for path in tmp_path.iterdir()] == [f"{__name__}.other.pickle"]
+    assert [path.name for path in tmp_path.iterdir()] == [f"{__name__}.other.o"]
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x05."])
+@pytest.mark.parametrize("content", [b"", b"garbage", IDENT, IDENT.ljust(64, b"\xff")])
 def test_a_damaged_file_is_compiled_anew(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / f"{__name__}.other.pickle").write_bytes(content)
+    (tmp_path / f"{__name__}.other.o").write_bytes(content)
     function = NativeFunction(other, SIGNATURE, tmp_path)
     assert function.ctypes(5, 3) == 2
     assert not function.was_cached
@@ -72,10 +73,10 @@ def test_a_read_only_folder_is_read(tmp_path: Path) -> None:
 
 
 PROGRAM = """
-from kernels.jit.numba_setup import compile_events
+from kernels.jit.compile_counter import counter
 from kernels.runtime.ticks import ticks_now
 assert ticks_now() > 0
-print(compile_events())
+print(counter().num_compiled)
 """
 
 
@@ -95,7 +96,7 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
 
 
 def test_numba_imported_before_is_refused() -> None:
-    program = "import numba, kernels.jit.numba_setup"
+    program = "import numba, kernels.jit.compiler"
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
     assert done.returncode != 0
     assert "numba was imported before" in done.stderr

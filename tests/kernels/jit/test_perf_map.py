@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from kernels.jit.build import compile_here
-from kernels.jit.perf_map import add_to_perf_map, code_bytes
+from kernels.jit.elf import read_object
+from kernels.jit.perf_map import add_to_perf_map
 from kernels.registry import family_for
 
 
@@ -18,5 +19,5 @@ def test_a_line_for_each_kernel(tmp_path: Path) -> None:
 
 def test_the_size_is_that_of_the_code() -> None:
     variant = family_for("Q4_0").variants[-1]
-    size = code_bytes(compile_here(variant.emit(), "x86_64"))
+    size = read_object(compile_here(variant.emit(), "x86_64")).code_bytes
     assert 200 < size < 100_000

@@ -8,10 +8,10 @@ import pytest
 
 from kernels.attention.kv_blocks import cache_blocks
 from kernels.ops.rms_norm import rms_normalise
-from kernels.ops.rope_kv import Columns, RopeKvOp, rotate
-from kernels.ops.rope_table import RopeTable, Yarn
+from kernels.ops.rope_kv import Columns, RopeKvOp
+from kernels.ops.rope_table import RopeTable, Yarn, rotate
 from kernels.runtime.abi import BLOCK_TOKENS
-from kernels.runtime.kv_types import KV_TYPES, KVType
+from kernels.runtime.kv_types import KV_TYPES, KVType, LayerBlocks
 from kernels.runtime.program import ProgramBuilder
 from tests.kernels.ops.steps import HandStep
 
@@ -63,7 +63,7 @@ def run_rope(
         q=Columns(buffer),
         k=Columns(buffer, shape.width),
         v=Columns(buffer, shape.width + shape.kv_width),
-        kv=cache.ctypes.data,
+        kv=LayerBlocks(cache.ctypes.data, cache.strides[0]),
         table=table,
         num_heads=shape.num_heads,
         num_kv_heads=shape.num_kv_heads,
@@ -147,17 +147,20 @@ def test_the_cache_is_written_in_its_type(kv_type: KVType) -> None:
     shape, num_tokens = Shape(4, 2, 64), 2 * BLOCK_TOKENS
     builder = ProgramBuilder()
     buffer = builder.buffer("qkv", np.float32, (num_tokens, shape.width + 2 * shape.kv_width))
-    cache = np.zeros((2, shape.num_kv_heads, 2, kv_type.plane_bytes(shape.head_dim)), np.uint8)
+    layers = np.zeros((2, 3, shape.num_kv_heads, 2, kv_type.plane_bytes(shape.head_dim)), np.uint8)
+    cache = layers[:, 1]
     columns = (Columns(buffer), Columns(buffer, shape.width), Columns(buffer, shape.width + shape.kv_width))
     table = RopeTable.make(128, 64, 1e4, split=True)
     sizes = (shape.num_heads, shape.num_kv_heads, shape.head_dim)
-    RopeKvOp("rope", *columns, cache.ctypes.data, table, *sizes, kv_type=kv_type).add(builder)
+    blocks = LayerBlocks(cache.ctypes.data, cache.strides[0])
+    RopeKvOp("rope", *columns, blocks, table, *sizes, kv_type=kv_type).add(builder)
     program = builder.build()
     program.view(buffer)[:], positions, _ = data(shape, num_tokens)
     HandStep(num_tokens, positions=positions, kv_slots=np.arange(num_tokens, dtype=np.int32)).run(program, 2)
     heads = program.view(buffer).reshape(num_tokens, -1, shape.head_dim)
     _, k, v = np.split(heads, [shape.num_heads, shape.num_heads + shape.num_kv_heads], axis=1)
     np.testing.assert_array_equal(cache, cache_blocks(k, v, kv_type))
+    assert not layers[:, ::2].any(), "the layers beside it are others' to write"
 
 
 def test_only_the_slots_given_are_written() -> None:

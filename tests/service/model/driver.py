@@ -61,7 +61,6 @@ def every_position(model: GemmuleModel, token_ids: Sequence[int], block_ids: Seq
 
 
 def cached(model: GemmuleModel, tokens: TokenSequence) -> npt.NDArray[np.uint8]:
-    """Keys and values of the sequence's blocks, as they lie -> u8[layers, blocks, bytes]"""
+    """Keys and values of the sequence's blocks, as they lie -> u8[blocks, layers, bytes]"""
     layout = model.kv.layout
-    blocks = model.kv.data.reshape(layout.num_layers, layout.num_blocks, layout.block_bytes)
-    return blocks[:, tokens.block_table]
+    return model.kv.data.reshape(layout.num_blocks, layout.num_layers, layout.layer_bytes)[tokens.block_table]

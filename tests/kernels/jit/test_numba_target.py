@@ -4,7 +4,7 @@ import pytest
 
 from kernels.cpu.features import CPU
 from kernels.jit.levels import X86_LEVELS, level_target
-from kernels.jit.numba_setup import numba_target
+from kernels.jit.numba_target import numba_target
 
 
 @pytest.mark.parametrize("level", list(X86_LEVELS))
