@@ -18,7 +18,6 @@ from kernels.cpu import detect_cpu, usable_cores
 from kernels.cpu.memory import usable_memory_bytes
 from kernels.errors import KernelsError
 from kernels.folder import cache_folder
-from kernels.jit.compiler_pages import forget_compiler
 from kernels.jit.library import KernelLibrary
 from kernels.ladder import Rung, UnknownRung, rungs_for
 from kernels.peaks.measure import measure_peaks
@@ -43,6 +42,7 @@ from service.model.weight_memory import Keeping, WeightMemory
 from service.model.weights import WeightPlanner, Weights
 from service.packed.folder import PACKED
 from service.settings import Settings
+from service.start_memory import give_back
 from service.tokenizer import Tokenizer, load_chat_template, load_tokenizer
 from service.warm_up import warm_up
 
@@ -87,6 +87,7 @@ def load_model(
             check_weights_fit(path.name, num_bytes, usable_memory_bytes())
             tokenizer = load_tokenizer(file.metadata)
             chat_template = load_chat_template(file.metadata, tokenizer)
+        give_back()  # here and below: what a start alone needs is no part of the most memory that this process ever has
         library = KernelLibrary(perf_map=settings.perf_map)
         self_test = SelfTest(library)
         limits = StepLimits(
@@ -139,9 +140,8 @@ def load_model(
                     cpu.name,
                     lambda: measure_peaks(rungs[0], limits.num_threads, library),
                 )
-        # What a start alone needs is no part of the most memory that this process ever has.
         file.forget()
-        forget_compiler()
+        give_back()
         executor = opened.enter_context(Executor(program, limits.num_threads, team=team))
         runner = ModelRunner(executor, limits.max_tokens, limits.max_batch, limits.max_context)
         with watch.stage("warm_up"):

@@ -31,6 +31,7 @@ MAX_PAIRS = 1 << 16
 MAX_TENSORS = 1 << 16
 MAX_NAME_BYTES = 64  # GGUF specification
 MAX_DIMENSIONS = 4
+FAULT_AROUND_BYTES = 2 << 20  # with a page that is read Linux maps its whole folio of the page cache
 MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # name length | name | dimensions | one dimension | type | offset
 
 _type_names = ", ".join(f"{t.name} ({t.value})" for t in GGMLType)
@@ -108,12 +109,13 @@ class GGUFFile:
         return raw.reshape(tensor.num_rows, tensor.row_bytes)
 
     def forget_rows(self, tensor: TensorInfo, first: int, end: int) -> None:
-        """These rows will not be read soon: their whole pages need not stay resident. Reading them still works."""
+        """These rows will not be read soon: they need not be resident, nor what came with them. Reading still works."""
         assert self.parts, "the file is closed"
-        start = -(-(tensor.offset + first * tensor.row_bytes) // mmap.PAGESIZE) * mmap.PAGESIZE
-        stop = (tensor.offset + end * tensor.row_bytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        if stop > start and hasattr(mmap, "MADV_DONTNEED"):
-            self.parts[tensor.part].mapping.madvise(mmap.MADV_DONTNEED, start, stop - start)
+        mapping = self.parts[tensor.part].mapping
+        start = (tensor.offset + first * tensor.row_bytes) // FAULT_AROUND_BYTES * FAULT_AROUND_BYTES
+        stop = -(-(tensor.offset + end * tensor.row_bytes) // FAULT_AROUND_BYTES) * FAULT_AROUND_BYTES
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapping.madvise(mmap.MADV_DONTNEED, start, min(stop, len(mapping)) - start)
 
     def forget(self) -> None:
         """As `forget_rows`, of all rows and the headers: pages around those that were read have come with them."""
