@@ -52,6 +52,7 @@ LAYERS = (
         "service.demo_models",
         "service.pull_progress",
         "service.count_progress",
+        "service.start_memory",
     ),
     ("service.setting_sources",),
     ("service.errors",),

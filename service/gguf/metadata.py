@@ -42,20 +42,18 @@ class Field:
 
 
 class Metadata(Mapping[str, Value]):
-    """Python values by key. A value is decoded on first access, which fails on bytes that no value can have."""
+    """Python values by key. A value is decoded when it is asked for, which fails on bytes that no value can have. It is
+    not kept: a start asks once for the hundred thousand strings of a tokenizer."""
 
-    __slots__ = ("_buffer", "_fields", "_source", "_values")
+    __slots__ = ("_buffer", "_fields", "_source")
 
     def __init__(self, buffer: mmap, fields: dict[str, Field], source: str) -> None:
         self._buffer = buffer
         self._fields = fields
         self._source = source
-        self._values: dict[str, Value] = {}
 
     def __getitem__(self, key: str) -> Value:
-        if key not in self._values:
-            self._values[key] = self._decode(key, self._fields[key])
-        return self._values[key]
+        return self._decode(key, self._fields[key])
 
     def __contains__(self, key: object) -> bool:
         return key in self._fields

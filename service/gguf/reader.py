@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from service.errors import ModelFileError
 from service.gguf.cursor import Cursor, quoted
+from service.gguf.mapped_part import MappedPart
 from service.gguf.metadata import MIN_PAIR_BYTES, Metadata, scan_metadata
 from service.gguf.parts import Part, part_paths, read_part
 from service.gguf.row_types import GGML_I8, RowType, read_row_types
@@ -31,7 +32,6 @@ MAX_PAIRS = 1 << 16
 MAX_TENSORS = 1 << 16
 MAX_NAME_BYTES = 64  # GGUF specification
 MAX_DIMENSIONS = 4
-FAULT_AROUND_BYTES = 2 << 20  # with a page that is read Linux maps its whole folio of the page cache
 MIN_TENSOR_BYTES = 8 + 1 + 4 + 8 + 4 + 8  # name length | name | dimensions | one dimension | type | offset
 
 _type_names = ", ".join(f"{t.name} ({t.value})" for t in GGMLType)
@@ -61,22 +61,6 @@ class TensorInfo:
     @property
     def row_bytes(self) -> int:
         return self.type.row_bytes(self.row_elements)
-
-
-@dataclass(frozen=True, slots=True)
-class MappedPart:
-    """One file of a model. `header_bytes`: up to the end of the tensor table. `modified_ns`: Unix time."""
-
-    mapping: mmap.mmap
-    modified_ns: int
-    header_bytes: int
-
-    @property
-    def num_bytes(self) -> int:
-        return len(self.mapping)
-
-    def header(self) -> memoryview:
-        return memoryview(self.mapping)[: self.header_bytes]
 
 
 class GGUFFile:
@@ -109,19 +93,15 @@ class GGUFFile:
         return raw.reshape(tensor.num_rows, tensor.row_bytes)
 
     def forget_rows(self, tensor: TensorInfo, first: int, end: int) -> None:
-        """These rows will not be read soon: they need not be resident, nor what came with them. Reading still works."""
+        """These rows will not be read soon: they need not stay resident. Reading them still works."""
         assert self.parts, "the file is closed"
-        mapping = self.parts[tensor.part].mapping
-        start = (tensor.offset + first * tensor.row_bytes) // FAULT_AROUND_BYTES * FAULT_AROUND_BYTES
-        stop = -(-(tensor.offset + end * tensor.row_bytes) // FAULT_AROUND_BYTES) * FAULT_AROUND_BYTES
-        if hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED, start, min(stop, len(mapping)) - start)
+        start, stop = (tensor.offset + row * tensor.row_bytes for row in (first, end))
+        self.parts[tensor.part].forget(start, stop)
 
     def forget(self) -> None:
-        """As `forget_rows`, of all rows and the headers: pages around those that were read have come with them."""
+        """As `forget_rows`, of all rows and the headers."""
         for part in self.parts:
-            if hasattr(mmap, "MADV_DONTNEED"):
-                part.mapping.madvise(mmap.MADV_DONTNEED)
+            part.forget(0, len(part.mapping))
 
     def close(self) -> None:
         self.parts = ()

@@ -72,7 +72,7 @@ def measure(path: Path, cache: Path, rounds: int) -> None:
     print(f"  warm      {read_s + map_s:.2f} s: file and tokenizer {read_s:.2f} s, weights {map_s:.2f} s")
     peak, before = without["peak_bytes"], without["before_bytes"]
     print(
-        f"  no cache  peak {peak / MIB:.0f} MiB, {peak / packed:.2f} of the packed weights; "
+        f"  no cache  peak {peak / MIB:.0f} MiB, {peak / packed:.3f} of the packed weights; "
         f"without the {before / MIB:.0f} MiB of the process before: {(peak - before) / packed:.2f}",
         flush=True,
     )
