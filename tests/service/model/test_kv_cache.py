@@ -1,4 +1,4 @@
-"""The KV cache's size: what is wished, what memory holds, what a batch can use."""
+"""The KV cache: what is wished, what memory holds, what a batch can use; where blocks and layers lie."""
 
 from pathlib import Path
 
@@ -33,6 +33,16 @@ def test_it_holds_the_whole_batch_where_memory_does(config: ModelConfig) -> None
 def test_a_limit_shrinks_it_to_a_quarter_of_what_is_free(config: ModelConfig, num_blocks: int) -> None:
     usable = 4 * num_blocks * block_bytes(config)
     assert make_kv_cache(config, 256, 16, None, usable_bytes=usable).layout.num_blocks == num_blocks
+
+
+def test_a_block_of_all_layers_lies_together(config: ModelConfig) -> None:
+    """So what is in use is what is resident, and layers never overlap."""
+    cache = make_kv_cache(config, 256, 2, None, usable_bytes=1 << 40)
+    layers = [cache.layer(index) for index in range(config.num_layers)]
+    assert {layer.stride for layer in layers} == {block_bytes(config)}
+    starts = [layer.address - int(cache.data.ctypes.data) for layer in layers]
+    assert starts == [index * block_bytes(config) // config.num_layers for index in range(config.num_layers)]
+    assert cache.data.nbytes == cache.layout.num_blocks * block_bytes(config)
 
 
 def test_it_does_not_shrink_below_one_context(config: ModelConfig) -> None:
