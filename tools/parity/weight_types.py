@@ -2,7 +2,8 @@
 
 `python -m tools.parity.weight_types [NAME ...]`; `make type-parity`. SmolLM2 in six types, Gemma 3 270M as it is
 published, and random weights in the K-quants and IQ4_NL, which llama-quantize makes. 2,040 tokens of the passages in
-`text` are scored.
+`text` are scored. Two more rows say what a file's figures could be at best: llama.cpp a token at a time beside its own
+prefill, and, with `--exact`, the file's weights in f32, with activations, keys and values that nobody rounds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from service.quality.evaluate import scored_logits
 from service.quality.measures import F64, log_probabilities
 from service.quality.windows import Window
 from service.settings import Settings
-from tools.parity.peer_logits import LEAST_LOG_P, divergence, losses, rows, save_logits
+from tools.parity.peer_logits import LEAST_LOG_P, SavedLogits, divergence, losses, rows, save_logits
 from tools.parity.texts import TEXT_FOLDER
 from tools.peer.llamacpp import PeerError, programs, quantised_purely
 from tools.peer.random_model import SHAPES, write
@@ -41,6 +43,7 @@ SLACK = 1.25
 SMOLLM2 = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "F16")
 RANDOM = ("Q2_K", "Q3_K_S", "Q4_K_S", "Q5_K_S", "Q6_K", "IQ4_NL")
 RANDOM_SHAPE = "small"
+OURS, ITSELF, EXACT = "gemmule", "llama.cpp", "exact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,22 +108,28 @@ def _random() -> Path:
     return path
 
 
-def compare(path: Path, text: Path, folder: Path, threads: int, step: int | None) -> tuple[Nearness, Nearness | None]:
-    """We, and llama.cpp `step` tokens at a time, each beside llama.cpp's prefill."""
-    sizes = {"context": CONTEXT, "windows": WINDOWS, "threads": threads}
+def compare(path: Path, text: Path, folder: Path, options: argparse.Namespace) -> dict[str, Nearness]:
+    """Each beside llama.cpp's prefill: we; llama.cpp `step` tokens at a time; the file's model without any rounding."""
+    sizes = {"context": CONTEXT, "windows": WINDOWS, "threads": options.threads}
     base = save_logits(path, text, folder / "base.kld", step=CONTEXT, **sizes)
-    itself = None
-    if step is not None:
-        other = save_logits(path, text, folder / "other.kld", step=step, **sizes)
+    settings = Settings(threads=options.threads, ctx=CONTEXT, max_batch=BATCH_ROWS, max_step_tokens=CONTEXT)
+    found = {OURS: _beside(base, path, settings)}
+    if options.step:
+        other = save_logits(path, text, folder / "other.kld", step=options.step, **sizes)
         pairs = ((window, log_p, base.log_p(index)) for index, (window, log_p) in enumerate(rows(other)))
-        itself = Nearness.of(pairs)
-    settings = Settings(threads=threads, ctx=CONTEXT, max_batch=BATCH_ROWS, max_step_tokens=CONTEXT)
-    model = load_model(path, settings)
-    try:
-        ours = Nearness.of((window, _log_p(model, window), reference) for window, reference in rows(base))
-    finally:
-        model.close()
-    return ours, itself
+        found[ITSELF] = Nearness.of(pairs)
+    if options.exact:
+        exact = folder / "exact.gguf"
+        command = [sys.executable, "-m", "service.cli", "quantize", str(path), str(exact), "--type", "f32"]
+        subprocess.run(command, check=True, capture_output=True)
+        found[EXACT] = _beside(base, exact, settings.model_copy(update={"kv_type": "f32", "packed_cache": 0}))
+        exact.unlink()
+    return found
+
+
+def _beside(base: SavedLogits, path: Path, settings: Settings) -> Nearness:
+    with closing(load_model(path, settings)) as model:
+        return Nearness.of((window, _log_p(model, window), reference) for window, reference in rows(base))
 
 
 def _log_p(model: GemmuleModel, window: Window) -> F64:
@@ -143,6 +152,7 @@ def main() -> None:
     parser.add_argument("name", nargs="*", help=f"part of a name (default: all): {', '.join(known)}")
     parser.add_argument("-t", "--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--step", type=int, default=1, help="of llama.cpp beside itself; 0: leave it out")
+    parser.add_argument("--exact", action="store_true", help="also the file's model in f32: as near as anybody comes")
     options = parser.parse_args()
     console, failed = Console(width=120), False
     table = Table("file", title=f"beside llama.cpp's prefill, {WINDOWS} windows of {CONTEXT} tokens")
@@ -157,13 +167,14 @@ def main() -> None:
                 if options.name and not any(part.lower() in name.lower() for part in options.name):
                     continue
                 print(f"parity: {name}", file=sys.stderr, flush=True)
-                ours, itself = compare(make(), text, Path(made), options.threads, options.step or None)
-                verdicts = ours.verdicts(itself)
+                found = compare(make(), text, Path(made), options)
+                verdicts = found[OURS].verdicts(found.get(ITSELF))
                 failed |= "MISSED" in verdicts
-                table.add_row(name, "gemmule", *cells(ours), *verdicts)
-                if itself is not None:
-                    table.add_row("", "llama.cpp", *cells(itself))
-                print(name, cells(ours), cells(itself) if itself else "", ours.num_scored, file=sys.stderr, flush=True)
+                table.add_row(name, OURS, *cells(found[OURS]), *verdicts)
+                for who in (ITSELF, EXACT):
+                    if who in found:
+                        table.add_row("", who, *cells(found[who]))
+                print(name, {who: cells(near) for who, near in found.items()}, file=sys.stderr, flush=True)
     except (PeerError, GemmuleError, OSError, subprocess.SubprocessError) as error:
         sys.exit(f"parity: {error}")
     console.print(table)

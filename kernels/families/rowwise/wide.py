@@ -24,6 +24,7 @@ from kernels.quant.blocks import BLOCK
 PANELS = 2
 FEW_ROWS = 8  # up to here the lane tile is as fast, and reads weights once
 STRETCH = 640  # of K: 20 KiB of weights as bytes, beside 8 KiB of 12 rows
+ASKED_BYTES = 128  # of a panel of the next stretch, in a turn of a tile: the first 4 tiles ask for all of it
 REGISTERS = "v"  # of LLVM's constraints: any of the 32
 
 
@@ -81,7 +82,18 @@ class _WideEmission:
                 turns = [f.offset(panel, at) for panel in panels]
                 if self.scratch is not None:
                     self._unpack(self.scratch, turns, count)
+                self.after = self._after(panels, turns, start, count)
                 self._rows(n0, panels, turns, start, count)
+
+    def _after(self, panels: list[Value], turns: list[Value], start: Value, count: Value) -> list[Value]:
+        """Where the weights begin that are read next: the panels' next stretch, or the next pair's first."""
+        f, lanes = self.f, self.lanes
+        is_last = f.compare("eq", start + count, lanes.num_turns)
+        pair_bytes = lanes.rhs_panel_bytes * PANELS + self.rhs.header_bytes
+        return [
+            f.select(is_last, f.offset(panel, pair_bytes), f.offset(turn, count * self.rhs.turn_bytes))
+            for panel, turn in zip(panels, turns, strict=True)
+        ]
 
     def _unpack(self, scratch: Value, panels: list[Value], count: Value) -> None:
         f, lanes = self.f, self.lanes
@@ -102,7 +114,14 @@ class _WideEmission:
         f, m = self.f, self.f["m"]
         left = f.remainder(m, self.rows)
         full = m - left
-        with f.loop(0, full, self.rows) as m0:
+        first = f.variable(f.const(I64, 0))
+        if self.scratch is None:  # else they have been asked for while these were unpacked
+            num_asking = self.rhs.turn_bytes // ASKED_BYTES * self.rows
+            asking = f.call("llvm.smin.i64", I64, full, f.const(I64, num_asking))
+            with f.loop(0, asking, self.rows) as m0:
+                self._tile(m0, n0, panels, turns, start, count, self.rows, asks=True)
+            first.set(asking)
+        with f.loop(first.get(), full, self.rows) as m0:
             self._tile(m0, n0, panels, turns, start, count, self.rows)
         at = f.variable(full)
         for rows in (8, 4):
@@ -115,7 +134,15 @@ class _WideEmission:
                 self._tile(at.get(), n0, panels, turns, start, count, few)
 
     def _tile(
-        self, m0: Value, n0: Value, panels: list[Value], turns: list[Value], start: Value, count: Value, rows: int
+        self,
+        m0: Value,
+        n0: Value,
+        panels: list[Value],
+        turns: list[Value],
+        start: Value,
+        count: Value,
+        rows: int,
+        asks: bool = False,
     ) -> None:
         f, lanes, mr = self.f, self.lanes, self.lhs.mr
         first = f.offset(f["lhs"], f.divide_exactly(m0, mr) * lanes.lhs_panel_bytes)
@@ -133,6 +160,10 @@ class _WideEmission:
         ]
         with f.loop(0, count) as index:
             at = index * (self.blocks * self.lhs.block_bytes)
+            if asks:
+                asked = (f.divide_exactly(m0, self.rows) * count + index) * ASKED_BYTES
+                for panel in self.after:
+                    f.prefetch_lines(f.offset(panel, asked), ASKED_BYTES, locality=2)
             self._turn([f.offset(block, at) for block in blocks], self._weights(turns, index), acc)
         is_last = f.compare("eq", start + count, lanes.num_turns)
         with f.when(is_last):
