@@ -101,8 +101,6 @@ class _WideEmission:
             into = f.offset(scratch, index * self.turn_bytes)
             for p, panel in enumerate(panels):
                 turn = f.offset(panel, index * self.rhs.turn_bytes)
-                next_pair = f.offset(turn, lanes.rhs_panel_bytes * PANELS)
-                f.prefetch_lines(next_pair, self.rhs.turn_bytes, locality=2)
                 for block in range(self.blocks):
                     for g, weights in enumerate(lanes.column(turn, block)):
                         f.store(weights, into, ((block * GROUPS + g) * PANELS + p) * self.vector_bytes, align=64)
@@ -114,14 +112,11 @@ class _WideEmission:
         f, m = self.f, self.f["m"]
         left = f.remainder(m, self.rows)
         full = m - left
-        first = f.variable(f.const(I64, 0))
-        if self.scratch is None:  # else they have been asked for while these were unpacked
-            num_asking = self.rhs.turn_bytes // ASKED_BYTES * self.rows
-            asking = f.call("llvm.smin.i64", I64, full, f.const(I64, num_asking))
-            with f.loop(0, asking, self.rows) as m0:
-                self._tile(m0, n0, panels, turns, start, count, self.rows, asks=True)
-            first.set(asking)
-        with f.loop(first.get(), full, self.rows) as m0:
+        num_asking = f.const(I64, -(-self.rhs.turn_bytes // ASKED_BYTES) * self.rows)
+        asking = f.call("llvm.smin.i64", I64, full, num_asking)
+        with f.loop(0, asking, self.rows) as m0:
+            self._tile(m0, n0, panels, turns, start, count, self.rows, asks=True)
+        with f.loop(asking, full, self.rows) as m0:
             self._tile(m0, n0, panels, turns, start, count, self.rows)
         at = f.variable(full)
         for rows in (8, 4):
