@@ -42,7 +42,7 @@ CORES = (
         "neoverse-n1",
         "Graviton2, Ampere Altra",
         "neon_dotprod",
-        (("tests/kernels/families",), OTHER_KERNELS, COMPLETION),
+        (OTHER_KERNELS, ("tests/kernels/families",), COMPLETION),  # the longest job first
         tested="neon_dotprod: or neon: or scalar:",
     ),
     Core(
