@@ -68,6 +68,7 @@ class _WideEmission:
         self.most_turns = STRETCH // self.rhs.turn
         self.kind = lanes.floats if self.code.group else lanes.ints
         self.scratch = self.f.stack(self.most_turns * self.turn_bytes) if self.code.is_nibble else None
+        self.after: list[Value] = []  # where the weights of the next stretch begin, once `emit` is in one
 
     def emit(self) -> None:
         f, lanes = self.f, self.lanes
