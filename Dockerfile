@@ -56,9 +56,9 @@ RUN case "$TARGETARCH" in arm64) levels=arm ;; *) levels="x86-64-v3 x86-64-v4" ;
 RUN python3 -m compileall -q --invalidation-mode unchecked-hash /usr/local/lib/python3.11/dist-packages \
  && python3 -m tools.image.sbom /usr/local/lib/python3.11/dist-packages /out/share \
  && chmod -R a+rX /var/cache/gemmule
-# Symbols that some wheels were shipped with (uvloop: 12 of 14 MB), and what compilers and type checkers read.
+# Symbols that some wheels were shipped with (uvloop: 12 of 14 MB, LLVM: 19), and what compilers and type checkers read.
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && cd /usr/local/lib/python3.11/dist-packages \
- && strip --strip-unneeded uvloop/*.so httptools/parser/*.so yaml/*.so tokenizers/*.so \
+ && strip --strip-unneeded uvloop/*.so httptools/parser/*.so yaml/*.so tokenizers/*.so llvmlite/binding/*.so \
  && find . -type f '(' -name '*.pyi' -o -name '*.h' -o -name '*.pxd' ')' -delete
 
 FROM --platform=$TARGETPLATFORM python
