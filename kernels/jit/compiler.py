@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from kernels.jit.compile_counter import counter
 from kernels.jit.declared import Intrinsic, Native, VectorKind
-from kernels.jit.numba_target import FOLDER
+from kernels.jit.numba_target import set_target
 from kernels.jit.vector_kinds import OPERATORS, VECTOR_KINDS
 
-assert "numba" not in sys.modules, f"numba was imported before its target could be set (see {FOLDER.name})"
+assert "numba" not in sys.modules, "numba was imported before its target could be set"
+set_target()
 
 import numba as _numba  # noqa: E402
 from numba.core import event as _event  # noqa: E402

@@ -17,13 +17,14 @@ from kernels.jit.compile_counter import counter
 from kernels.jit.declared import Intrinsic, Native
 from kernels.jit.elf import read_object
 from kernels.jit.memory_image import load
-from kernels.jit.numba_target import FOLDER
+from kernels.jit.numba_target import set_target
 from kernels.jit.object_cache import kept_object
 from kernels.jit.sources import digest, is_as_imported
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+FOLDER: Final = set_target()
 ENTRY: Final = "cfunc."
 """What the name of a C-callable function begins with in its object file."""
 

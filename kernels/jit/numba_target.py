@@ -1,9 +1,10 @@
 """What numba compiles for, and the folder of what it has compiled for that. Imports no compiler.
 
-numba reads its target from the environment when it is imported, so this module is imported before it. An operator's own
-NUMBA_CPU_NAME and NUMBA_CPU_FEATURES win, so that an image can be made for other CPUs than the one at hand.
+numba reads its target from the environment when it is imported, so it is set before. An operator's own NUMBA_CPU_NAME
+and NUMBA_CPU_FEATURES win, so that an image can be made for other CPUs than the one at hand.
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -31,13 +32,12 @@ def numba_target(cpu: CPU) -> tuple[str, str]:
     return "generic", replace(cpu, features=cpu.features.intersection(ARM_FEATURES)).llvm_features()
 
 
-def _configure() -> Path:
+@functools.cache
+def set_target() -> Path:
+    """Sets it, once, and returns the folder of what is compiled for it."""
     own_name, own_features = numba_target(detect_cpu())
     name = os.environ.setdefault("NUMBA_CPU_NAME", own_name)
     features = os.environ.setdefault("NUMBA_CPU_FEATURES", own_features)
     versions = (*(version(package) for package in ("numba", "llvmlite", "numpy")), platform.python_version())
     key = hashlib.sha256("\n".join([*versions, name, features]).encode()).hexdigest()[:16]
     return cache_folder() / "numba" / key
-
-
-FOLDER: Final = _configure()
